@@ -1,0 +1,1 @@
+"""The server: tenants, backends, workflows and jobs behind one address."""

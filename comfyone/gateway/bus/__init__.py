@@ -1,0 +1,1 @@
+"""Events and wake-ups between the parts of a gateway."""

@@ -1,0 +1,1 @@
+"""HTTP and WebSocket vocabularies over one core."""

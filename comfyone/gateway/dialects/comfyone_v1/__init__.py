@@ -1,0 +1,1 @@
+"""The vocabulary of ``comfyone.ComfyOne``; see docs/reference/v1.md."""

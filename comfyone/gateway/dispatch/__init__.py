@@ -1,0 +1,1 @@
+"""The engine: places jobs on backends and follows each to its end."""

@@ -1,0 +1,1 @@
+"""Facts and rules, free of I/O."""

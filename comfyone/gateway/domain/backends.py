@@ -1,0 +1,76 @@
+"""Backends: the ComfyUI servers that jobs run on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from urllib.parse import urlsplit
+
+from comfyone.errors import Fault
+
+__all__ = ["Backend", "BackendState", "Health", "clean_url", "is_url", "name_of_url"]
+
+
+class BackendState(StrEnum):
+    """What its owner wants of a backend; whether it answers is its `Health`."""
+
+    UP = "up"
+    DRAINING = "draining"  # finishes what it has, takes no more
+    DOWN = "down"
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """One ComfyUI server of one tenant."""
+
+    id: str
+    tenant_id: str
+    name: str
+    instance_id: str
+    url: str
+    state: BackendState
+    weight: int
+    labels: Mapping[str, str]
+    created_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What we saw of a backend last. ``load`` counts our jobs on it."""
+
+    live: bool
+    reason: str | None = None
+    load: int = 0
+
+
+def is_url(text: str) -> bool:
+    return text.startswith(("http://", "https://"))
+
+
+def clean_url(url: str) -> str:
+    """The address of a server without a trailing slash.
+
+    Raises:
+        Fault: ``invalid_body`` when it is no http(s) URL of a host, or carries user information, a query or a fragment.
+    """
+    try:
+        parts = urlsplit(url.strip())
+        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        valid = False
+    if not valid or any(ord(character) <= 32 or ord(character) == 127 for character in url.strip()):
+        raise Fault(
+            "invalid_body", "the url is not an http or https address", field="url", hint="such as http://10.0.0.7:8188"
+        )
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise Fault(
+            "invalid_body", "the url holds more than an address", field="url", hint="such as http://10.0.0.7:8188"
+        )
+    return parts.geturl().rstrip("/")
+
+
+def name_of_url(url: str) -> str:
+    """The name of a backend that was registered by its URL alone: host and port, and the path if it has one."""
+    parts = urlsplit(url)
+    return (parts.netloc + parts.path).rstrip("/")

@@ -1,0 +1,112 @@
+"""What a server tells us of a prompt: hints from its socket, evidence from its queue and history (law 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Any
+
+from comfyone.errors import ComfyOneError
+from comfyone.gateway.domain.jobs import Failure
+
+__all__ = [
+    "Ending",
+    "FileRef",
+    "Gone",
+    "Hint",
+    "HintKind",
+    "Produced",
+    "Refused",
+    "Unreachable",
+    "Unsent",
+    "Where",
+    "Whereabouts",
+    "WrongServer",
+]
+
+
+class Unreachable(ComfyOneError):
+    """The server gave no usable answer. Whether it took the request is unclear."""
+
+
+class Unsent(Unreachable):
+    """The request certainly never reached the server."""
+
+
+class WrongServer(ComfyOneError):
+    """Something answers, but it is not what it should be."""
+
+
+class Gone(ComfyOneError):
+    """The server no longer has the file."""
+
+
+class Refused(ComfyOneError):
+    """The server will not run the graph; the reason lies in the graph."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+
+
+class HintKind(Enum):
+    CONNECTED = auto()  # the socket is up; whatever was said before may have been missed
+    BEGUN = auto()
+    PROGRESS = auto()  # nodes are done or under way
+    OUTPUT = auto()  # a node reported its output
+    ENDING = auto()  # the end was announced; the history may not have it yet
+    OVER = auto()  # the history has it
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """One message of the socket. ``done`` are nodes that need no more work, ``fractions`` the share done of others."""
+
+    kind: HintKind
+    prompt_id: str | None = None
+    done: frozenset[str] = frozenset()
+    fractions: Mapping[str, float] = field(default_factory=dict)
+    node_id: str | None = None
+    produced: tuple[Produced, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FileRef:
+    """A file on a server, as the server names it."""
+
+    filename: str
+    subfolder: str
+    type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Produced:
+    """One thing that a node produced: a file on the server, or a value."""
+
+    node_id: str
+    kind: str
+    file: FileRef | None = None
+    value: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a prompt ended, after the server's history. Neither failure nor interruption: it succeeded."""
+
+    produced: tuple[Produced, ...] = ()
+    failure: Failure | None = None
+    interrupted: bool = False
+
+
+class Where(Enum):
+    PENDING = auto()
+    RUNNING = auto()
+    ENDED = auto()
+    ABSENT = auto()  # neither queued nor in the history; meaningful only when it stays so
+
+
+@dataclass(frozen=True, slots=True)
+class Whereabouts:
+    where: Where
+    ending: Ending | None = None

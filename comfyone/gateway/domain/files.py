@@ -1,0 +1,111 @@
+"""Assets (bytes we hold) and outputs (what a job produced)."""
+
+from __future__ import annotations
+
+import mimetypes
+import re
+from dataclasses import dataclass
+
+from comfyone.errors import Fault
+
+__all__ = ["Asset", "Blob", "Output", "asset_path", "check_file_name", "kind_of", "parse_asset_path", "sniff_mime"]
+
+_ASSET_PATH = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/[^/]+")
+MAX_NAME = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """Bytes in the blob store: their blake3 hash (hex) and size, and what their first bytes say they are."""
+
+    hash: str
+    size: int
+    mime: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    """A file that a tenant holds: an upload, or the output of a job."""
+
+    id: str
+    tenant_id: str
+    hash: str
+    name: str
+    mime: str
+    size: int
+    created_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One thing that a job produced. File outputs have an asset, others a value (JSON)."""
+
+    node_id: str
+    kind: str
+    name: str | None = None
+    asset: Asset | None = None
+    value: bytes | None = None
+
+
+_MAGIC: tuple[tuple[int, bytes, str], ...] = (
+    (0, b"\x89PNG\r\n\x1a\n", "image/png"),
+    (0, b"\xff\xd8\xff", "image/jpeg"),
+    (0, b"GIF8", "image/gif"),
+    (8, b"WEBP", "image/webp"),
+    (0, b"BM", "image/bmp"),
+    (0, b"II*\x00", "image/tiff"),
+    (0, b"MM\x00*", "image/tiff"),
+    (4, b"ftypavif", "image/avif"),
+    (4, b"ftypheic", "image/heic"),
+    (4, b"ftyp", "video/mp4"),
+    (0, b"\x1aE\xdf\xa3", "video/webm"),
+    (0, b"OggS", "audio/ogg"),
+    (0, b"fLaC", "audio/flac"),
+    (0, b"ID3", "audio/mpeg"),
+    (8, b"WAVE", "audio/wav"),
+    (0, b"glTF", "model/gltf-binary"),
+)
+
+
+def sniff_mime(head: bytes) -> str | None:
+    """What the first bytes (32 suffice) say the content is, or None when they say nothing."""
+    for offset, magic, mime in _MAGIC:
+        if head[offset : offset + len(magic)] == magic:
+            return mime
+    return None
+
+
+def mime_of_name(name: str) -> str:
+    return mimetypes.guess_type(name)[0] or "application/octet-stream"
+
+
+def kind_of(mime: str) -> str:
+    """The kind of an output file: ``image``, ``video``, ``audio``, ``text``, or ``file``."""
+    major = mime.partition("/")[0]
+    return major if major in ("image", "video", "audio", "text") else "file"
+
+
+def check_file_name(name: str | None) -> str:
+    """The name an upload keeps.
+
+    Raises:
+        Fault: ``bad_file_name`` for anything that is more than a plain name: a path, ``..``, control characters, nothing.
+    """
+    if not name or name in (".", ".."):
+        raise Fault("bad_file_name", "the upload has no file name", field="file")
+    if any(character in "/\\" or ord(character) < 32 or ord(character) == 127 for character in name):
+        raise Fault("bad_file_name", f"{name[:80]!r} is not a plain file name", field="file")
+    if len(name.encode("utf-8", "replace")) > MAX_NAME:
+        raise Fault("bad_file_name", f"the file name is longer than {MAX_NAME} bytes", field="file")
+    return name
+
+
+def asset_path(asset: Asset) -> str:
+    """The value by which an image input names an asset: id and name."""
+    return f"{asset.id}/{asset.name}"
+
+
+def parse_asset_path(value: str) -> str | None:
+    """The id of the asset that an image input's value names, or None when it is no asset's path."""
+    match = _ASSET_PATH.fullmatch(value)
+    return match[1] if match else None

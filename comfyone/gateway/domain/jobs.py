@@ -1,0 +1,125 @@
+"""Jobs: their states, the one table of transitions, attempts and failures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+__all__ = ["TERMINAL", "TRANSITIONS", "Assignment", "Failure", "Job", "JobEvent", "JobState", "NewJob", "sources"]
+
+
+class JobState(StrEnum):
+    QUEUED = "queued"  # waits for a backend, with us
+    DISPATCHED = "dispatched"  # a backend is chosen and the prompt id is on record; it is being or has been sent
+    RUNNING = "running"  # the backend has begun it
+    SUCCEEDED = "succeeded"  # every declared output is stored here
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+TERMINAL = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
+
+TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
+    # a queued job fails when nothing could take it in time
+    JobState.QUEUED: frozenset({JobState.DISPATCHED, JobState.FAILED, JobState.CANCELLED}),
+    # a quick job can end before we hear that it began; a lost one goes back to the queue
+    JobState.DISPATCHED: frozenset({JobState.RUNNING, JobState.QUEUED}) | TERMINAL,
+    JobState.RUNNING: frozenset({JobState.QUEUED}) | TERMINAL,
+    JobState.SUCCEEDED: frozenset(),
+    JobState.FAILED: frozenset(),
+    JobState.CANCELLED: frozenset(),
+}
+"""From each state, the states that may follow. Nothing else moves a job."""
+
+
+def sources(target: JobState) -> tuple[JobState, ...]:
+    """The states from which ``target`` may be reached."""
+    return tuple(state for state, following in TRANSITIONS.items() if target in following)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a job failed. ``type`` is stable: ``node_error``, ``rejected``, ``invalid_graph``, ``output_missing``,
+    ``backend_lost``, ``unschedulable``, ``input_missing``."""
+
+    type: str
+    message: str
+    node_id: str | None = None
+    node_type: str | None = None
+    hint: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A submission that has passed every check and only needs to be committed.
+
+    ``graph`` holds the bytes of a raw graph; jobs of a stored workflow have none and name the version instead.
+    ``values`` maps node ids to the inputs to set, in the form the gateway keeps (asset paths for images).
+    """
+
+    id: str
+    tenant_id: str
+    workflow_id: str | None
+    version: int | None
+    values: bytes
+    outputs: tuple[str, ...]
+    graph: bytes | None
+    backend_id: str | None
+    priority: int
+    free_cache: bool
+    free_gpu: bool
+    created_at: float
+    idempotency_key: str | None = None
+    digest: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job as it stands. Times are seconds since the epoch."""
+
+    id: str
+    tenant_id: str
+    workflow_id: str | None
+    version: int | None
+    state: JobState
+    priority: int
+    wanted_backend_id: str | None
+    backend_id: str | None
+    attempt: int
+    cancelling: bool
+    free_cache: bool
+    free_gpu: bool
+    values: bytes
+    outputs: tuple[str, ...]
+    error: Failure | None
+    created_at: float
+    queued_at: float
+    started_at: float | None
+    finished_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """A job placed on a backend. ``prompt_id`` is committed before anything is sent (law 4)."""
+
+    job: Job
+    backend_id: str
+    prompt_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobEvent:
+    """Something that happened to a job. ``number`` counts 1, 2, … per job; a passing event (progress) has None."""
+
+    tenant_id: str
+    job_id: str
+    number: int | None
+    type: str
+    at: float
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def terminal(self) -> bool:
+        return self.type in TERMINAL

@@ -1,0 +1,1 @@
+"""How the engine speaks to a server that runs graphs."""

@@ -1,0 +1,123 @@
+"""ComfyUI's answers and messages, read into the engine's words. Pure.
+
+The contract is ComfyUI's own protocol (checked against 0.3.75).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from comfyone.gateway.domain.evidence import Ending, FileRef, Hint, HintKind, Produced, Where, Whereabouts
+from comfyone.gateway.domain.jobs import Failure
+
+__all__ = ["ending_of", "hint_of", "node_errors_of", "produced_of", "refusal_of", "where_in_queue"]
+
+_REMARKS = frozenset({"animated"})
+"""Keys of a node's output that describe its files and are no output of their own."""
+
+
+def hint_of(message: Mapping[str, Any]) -> Hint | None:
+    """A socket message as a hint, or None when it tells nothing about a prompt.
+
+    Right after a reconnect ComfyUI sends ``executing`` without ``prompt_id``; that one tells nothing either.
+    """
+    data = message.get("data")
+    prompt_id = data.get("prompt_id") if isinstance(data, dict) else None
+    if not isinstance(data, dict) or not isinstance(prompt_id, str):
+        return None
+    node = data.get("display_node") or data.get("node")
+    match message.get("type"):
+        case "execution_start":
+            return Hint(HintKind.BEGUN, prompt_id)
+        case "execution_cached":
+            return Hint(HintKind.PROGRESS, prompt_id, done=frozenset(data.get("nodes") or ()))
+        case "executing" if data.get("node") is None:
+            return Hint(HintKind.OVER, prompt_id)
+        case "progress":
+            return Hint(HintKind.PROGRESS, prompt_id, fractions={str(node): _fraction(data)}, node_id=node)
+        case "progress_state":
+            return _progress_state(prompt_id, data.get("nodes") or {})
+        case "executed":
+            produced = tuple(produced_of(str(node), data.get("output") or {}))
+            return Hint(HintKind.OUTPUT, prompt_id, done=frozenset({str(node)}), node_id=node, produced=produced)
+        case "execution_success" | "execution_error" | "execution_interrupted":
+            return Hint(HintKind.ENDING, prompt_id)
+    return None
+
+
+def _progress_state(prompt_id: str, nodes: Mapping[str, Mapping[str, Any]]) -> Hint:
+    done = frozenset(node_id for node_id, state in nodes.items() if state.get("state") == "finished")
+    fractions = {node_id: _fraction(state) for node_id, state in nodes.items() if state.get("state") == "running"}
+    return Hint(HintKind.PROGRESS, prompt_id, done=done, fractions=fractions, node_id=next(iter(fractions), None))
+
+
+def _fraction(data: Mapping[str, Any]) -> float:
+    value, most = data.get("value"), data.get("max")
+    return value / most if isinstance(value, int | float) and isinstance(most, int | float) and most > 0 else 0.0
+
+
+def produced_of(node_id: str, output: Mapping[str, Any]) -> Iterator[Produced]:
+    """Everything in a node's ``ui`` output: files of every kind, and values (texts, numbers) as they are."""
+    for kind, items in output.items():
+        if kind in _REMARKS:
+            continue
+        for item in items if isinstance(items, list) else [items]:
+            if isinstance(item, dict) and isinstance(item.get("filename"), str):
+                file = FileRef(item["filename"], str(item.get("subfolder") or ""), str(item.get("type") or "output"))
+                yield Produced(node_id, kind, file=file)
+            else:
+                yield Produced(node_id, kind, value=item)
+
+
+def where_in_queue(queue: Mapping[str, Any], prompt_id: str) -> Where:
+    for key, where in (("queue_running", Where.RUNNING), ("queue_pending", Where.PENDING)):
+        if any(len(entry) > 1 and entry[1] == prompt_id for entry in queue.get(key) or ()):
+            return where
+    return Where.ABSENT
+
+
+def ending_of(entry: Mapping[str, Any]) -> Whereabouts:
+    """How a prompt ended, from its history entry."""
+    status = entry.get("status") or {}
+    messages = {name: data for name, data in status.get("messages") or ()}
+    if status.get("status_str") == "error":
+        if "execution_interrupted" in messages:
+            return Whereabouts(Where.ENDED, Ending(interrupted=True))
+        return Whereabouts(Where.ENDED, Ending(failure=_node_failure(messages.get("execution_error") or {})))
+    produced = tuple(
+        item for node_id, output in (entry.get("outputs") or {}).items() for item in produced_of(node_id, output)
+    )
+    return Whereabouts(Where.ENDED, Ending(produced=produced))
+
+
+def _node_failure(error: Mapping[str, Any]) -> Failure:
+    node_id, node_type = error.get("node_id"), error.get("node_type")
+    text = str(error.get("exception_message") or "the server gave no reason").strip()
+    return Failure("node_error", f"node '{node_id}' ({node_type}): {text}"[:4000], node_id, node_type)
+
+
+def refusal_of(body: Mapping[str, Any]) -> Failure:
+    """Why ComfyUI would not queue a graph: the first node's error where it names one."""
+    named = node_errors_of(body.get("node_errors"))
+    if named:
+        return named[0]
+    error = body.get("error") or {}
+    if not isinstance(error, dict):
+        return Failure("rejected", str(error)[:4000])
+    info = error.get("extra_info") or {}
+    text = " ".join(part for part in (str(error.get("message") or ""), str(error.get("details") or "")) if part)
+    return Failure(
+        "rejected", (text or "the server refused the graph")[:4000], info.get("node_id"), info.get("class_type")
+    )
+
+
+def node_errors_of(node_errors: Any) -> list[Failure]:
+    """Each node that ComfyUI found fault with, and the input concerned."""
+    failures = []
+    for node_id, problem in node_errors.items() if isinstance(node_errors, dict) else ():
+        for error in problem.get("errors") or ():
+            parts = (str(error.get("message") or "").strip(), str(error.get("details") or "").strip())
+            text = f"node '{node_id}' ({problem.get('class_type')}): " + ": ".join(part for part in parts if part)
+            failures.append(Failure("rejected", text[:4000], node_id, problem.get("class_type")))
+    return failures

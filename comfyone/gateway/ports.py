@@ -1,0 +1,171 @@
+"""What the core asks of the world: state, bytes, events and servers. Adapters implement these; nothing above knows them."""
+
+from __future__ import annotations
+
+from asyncio import Future
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from comfyone.gateway.domain.backends import Backend, BackendState
+from comfyone.gateway.domain.evidence import FileRef, Hint, Whereabouts
+from comfyone.gateway.domain.files import Asset, Blob, Output
+from comfyone.gateway.domain.jobs import Assignment, Failure, Job, JobEvent, JobState, NewJob
+from comfyone.gateway.domain.tenants import ApiKey, Tenant
+from comfyone.gateway.domain.workflows import Workflow
+
+__all__ = ["Accounts", "Blobs", "Bus", "Driver", "Engine", "JobView", "Session", "Store", "TenantDoor"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    """A job with what surrounds it, as a tenant sees it. ``position`` counts the jobs ahead while it is queued."""
+
+    job: Job
+    backend_name: str | None
+    position: int | None
+    outputs: Sequence[Output]
+
+
+class TenantDoor(Protocol):
+    """The one door to a tenant's data. Everything here sees that tenant's rows and no others; what is not found raises
+    ``not_found``, whoever it may belong to."""
+
+    def backends(self) -> list[Backend]: ...
+    def backend(self, key: str) -> Backend: ...
+    def add_backend(self, backend: Backend) -> Backend: ...
+    def change_backend(
+        self, key: str, *, state: BackendState | None, weight: int | None, labels: Mapping[str, str] | None
+    ) -> Backend: ...
+    def delete_backend(self, key: str) -> Backend: ...
+
+    def workflows(self) -> list[Workflow]: ...
+    def workflow(self, key: str, version: int | None = None) -> Workflow: ...
+    def add_workflow(self, workflow: Workflow) -> Workflow: ...
+    def replace_workflow(self, key: str, workflow: Workflow) -> Workflow: ...
+    def delete_workflow(self, key: str, now: float) -> None: ...
+
+    def asset(self, asset_id: str) -> Asset: ...
+    def known_assets(self, asset_ids: Iterable[str]) -> set[str]: ...
+    def add_asset(self, asset: Asset, *, uploaded: bool) -> Asset: ...
+    def delete_asset(self, asset_id: str) -> Asset: ...
+
+    def replayed(self, key: str, digest: bytes) -> str | None: ...
+    def add_job(self, job: NewJob) -> tuple[str, bool]: ...
+    def job(self, job_id: str) -> JobView: ...
+    def jobs(self, *, limit: int, offset: int, states: Sequence[JobState]) -> list[JobView]: ...
+    def events(self, job_id: str, after: int) -> list[JobEvent]: ...
+    def cancel(self, job_id: str, now: float) -> Job: ...
+
+
+class Engine(Protocol):
+    """What the dispatcher reads and changes. It works on all tenants and is never reached by a request."""
+
+    def backends(self) -> list[Backend]: ...
+    def waiting_tenants(self) -> list[str]: ...
+    def waiting(self, tenant_id: str, limit: int) -> list[Job]: ...
+    def claim(self, job: Job, backend_id: str, prompt_id: str, now: float) -> Assignment | None: ...
+    def begin(self, job: Job, now: float) -> bool: ...
+    def requeue(self, job: Job, reason: str, now: float) -> bool: ...
+    def end(
+        self,
+        job: Job,
+        state: JobState,
+        now: float,
+        *,
+        outcome: str,
+        failure: Failure | None = None,
+        outputs: Sequence[Output] = (),
+    ) -> bool: ...
+    def placed(self) -> list[Assignment]: ...
+    def graph(self, job: Job) -> bytes: ...
+    def prune(self, before: float, limit: int) -> int: ...
+    def orphaned(self, hashes: Iterable[str]) -> list[str]: ...
+
+
+class Accounts(Protocol):
+    """Tenants and keys: the operator's side."""
+
+    def tenants(self) -> list[Tenant]: ...
+    def tenant(self, name: str) -> Tenant | None: ...
+    def add_tenant(self, tenant: Tenant) -> Tenant: ...
+    def keys(self, tenant_id: str) -> list[ApiKey]: ...
+    def add_key(self, key: ApiKey, hash: str) -> None: ...
+    def key_by_hash(self, hash: str) -> ApiKey | None: ...
+    def revoke_key(self, id_or_hint: str, now: float) -> ApiKey: ...
+
+
+class Session(Protocol):
+    """An open transaction."""
+
+    @property
+    def accounts(self) -> Accounts: ...
+    @property
+    def engine(self) -> Engine: ...
+    def tenant(self, tenant_id: str) -> TenantDoor: ...
+
+
+class Store(Protocol):
+    """State. A command is a small function that runs inside a transaction shared with whatever else is waiting."""
+
+    def submit(self, command: Callable[[Session], T]) -> Future[T]:
+        """Hands a command over at once. Commands of one turn of the event loop are committed together, in order; when
+        the future ends, they are committed and their events published."""
+
+    async def write(self, command: Callable[[Session], T]) -> T:
+        """``submit``, and wait."""
+
+    async def read(self, query: Callable[[Session], T]) -> T: ...
+
+
+class Blobs(Protocol):
+    """Bytes under their blake3 hash."""
+
+    async def put(self, chunks: AsyncIterator[bytes], *, limit: int | None = None) -> Blob: ...
+    def path(self, hash: str) -> Path: ...
+    async def delete(self, hash: str) -> None: ...
+
+
+class Bus(Protocol):
+    """Events to whoever listens in this process. A topic is the id of a tenant or of a job. A slow listener loses
+    passing events, never a numbered one."""
+
+    def publish(self, event: JobEvent) -> None: ...
+    def subscribe(self, topic: str) -> AbstractContextManager[AsyncIterator[JobEvent]]: ...
+    def has_listeners(self, topic: str) -> bool: ...
+
+
+class Driver(Protocol):
+    """How the engine speaks to one server. Errors: `Unreachable` when nothing was answered, and see each method."""
+
+    async def probe(self) -> None:
+        """Raises `WrongServer` when what answers is no such server."""
+
+    async def classes(self) -> frozenset[str]:
+        """The node classes that the server has. Slow on large installations."""
+
+    async def send(self, prompt_id: str, graph: Mapping[str, Any]) -> list[Failure]:
+        """Queues a graph. Returns what the server will leave out. Raises `Refused` when it will not run it, `Unsent` when it
+        certainly never got it, `Unreachable` when that is unclear."""
+
+    async def look(self, prompt_id: str) -> Whereabouts:
+        """What the server's queue and history say of a prompt, read once each."""
+
+    async def stop(self, prompt_id: str) -> None:
+        """Takes a prompt out of the queue or interrupts it, and touches no other."""
+
+    async def place(self, name: str, path: Path) -> str:
+        """Puts a file among the server's inputs; returns the value that names it in a graph."""
+
+    def fetch(self, file: FileRef) -> AsyncIterator[bytes]:
+        """The bytes of an output. Raises `Gone` when the server no longer has it."""
+
+    async def free(self) -> None:
+        """Asks the server to drop its caches."""
+
+    def hints(self) -> AsyncIterator[Hint]:
+        """What the server's socket says, from the moment it is connected (the first hint) until it is lost."""

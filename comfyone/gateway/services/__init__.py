@@ -1,0 +1,1 @@
+"""Use cases, a module per noun. Every one takes the principal who asks."""

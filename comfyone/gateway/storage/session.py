@@ -1,0 +1,25 @@
+"""An open transaction, and the doors that lead from it to the rows."""
+
+from __future__ import annotations
+
+from comfyone.gateway.storage.accounts import SqlAccounts
+from comfyone.gateway.storage.engine import SqlEngine
+from comfyone.gateway.storage.sql import Sql
+from comfyone.gateway.storage.tenant_door import SqlTenantDoor
+
+__all__ = ["SqlSession"]
+
+
+class SqlSession(Sql):
+    """What a command or a query gets to work with; see `comfyone.gateway.ports.Session`."""
+
+    @property
+    def accounts(self) -> SqlAccounts:
+        return SqlAccounts(self)
+
+    @property
+    def engine(self) -> SqlEngine:
+        return SqlEngine(self)
+
+    def tenant(self, tenant_id: str) -> SqlTenantDoor:
+        return SqlTenantDoor(self, tenant_id)

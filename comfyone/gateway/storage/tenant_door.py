@@ -1,0 +1,325 @@
+"""The one door to a tenant's data (law 7): every statement here carries the tenant's id."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from comfyone.errors import Fault
+from comfyone.gateway.domain.backends import Backend, BackendState
+from comfyone.gateway.domain.files import Asset
+from comfyone.gateway.domain.jobs import TERMINAL, Job, JobEvent, JobState, NewJob
+from comfyone.gateway.domain.workflows import Workflow
+from comfyone.gateway.ports import JobView
+from comfyone.gateway.storage.rows import (
+    ASSET,
+    BACKEND,
+    JOB,
+    WORKFLOW,
+    asset_of,
+    backend_of,
+    event_of,
+    inputs_text,
+    job_of,
+    json_text,
+    output_of,
+    workflow_of,
+)
+from comfyone.gateway.storage.sql import Row, Sql
+from comfyone.gateway.storage.transitions import add_event, transition
+
+__all__ = ["SqlTenantDoor"]
+
+_CURRENT = (
+    f"SELECT {WORKFLOW} FROM workflows w JOIN workflow_versions v ON v.workflow_id = w.id AND v.version = w.version "
+)
+_VERSION = (
+    f"SELECT {WORKFLOW} FROM workflows w JOIN workflow_versions v ON v.workflow_id = w.id AND v.version = :version "
+)
+_MINE = "WHERE w.tenant_id = :tenant AND w.deleted_at IS NULL "
+_OUTPUTS = (
+    "SELECT o.node_id, o.kind, o.name, o.value, a.id, a.tenant_id, a.hash, a.name, a.mime, a.size, a.created_at "
+    "FROM outputs o LEFT JOIN assets a ON a.id = o.asset_id AND a.tenant_id = :tenant WHERE o.job_id = :job ORDER BY o.position"
+)
+_AHEAD = (
+    "SELECT COUNT(*) FROM jobs WHERE state = 'queued' AND tenant_id = :tenant "
+    "AND (priority > :priority OR (priority = :priority AND id < :job))"
+)
+_NEW_JOB = (
+    "INSERT INTO jobs (id, tenant_id, workflow_id, version, state, priority, wanted_backend_id, attempt, cancelling, free_cache, "
+    "free_gpu, input_values, output_nodes, last_event, created_at, queued_at) "
+    "VALUES (?, ?, ?, ?, 'queued', ?, ?, 0, 0, ?, ?, ?, ?, 1, ?, ?)"
+)
+
+
+class SqlTenantDoor:
+    """See `comfyone.gateway.ports.TenantDoor`."""
+
+    def __init__(self, sql: Sql, tenant_id: str) -> None:
+        self._sql = sql
+        self._tenant = tenant_id
+
+    # backends
+
+    def backends(self) -> list[Backend]:
+        rows = self._sql.all(f"SELECT {BACKEND} FROM backends WHERE tenant_id = ? ORDER BY id", (self._tenant,))
+        return [backend_of(row) for row in rows]
+
+    def backend(self, key: str) -> Backend:
+        """By name, ``instance_id`` or url, in that order."""
+        matches = self.backends()
+        for attribute in ("name", "instance_id", "url"):
+            for backend in matches:
+                if getattr(backend, attribute) == key:
+                    return backend
+        raise Fault("not_found", f"no backend '{key}'", field="backend")
+
+    def add_backend(self, backend: Backend) -> Backend:
+        existing = [other for other in self.backends() if other.name == backend.name]
+        if existing and existing[0].url == backend.url:
+            return existing[0]
+        if existing:
+            raise Fault("conflict", f"backend '{backend.name}' is registered at {existing[0].url}", field="instance_id")
+        self._sql.run(
+            f"INSERT INTO backends ({BACKEND}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                backend.id,
+                self._tenant,
+                backend.name,
+                backend.instance_id,
+                backend.url,
+                backend.state,
+                backend.weight,
+                json_text(backend.labels),
+                backend.created_at,
+            ),
+        )
+        return backend
+
+    def change_backend(
+        self, key: str, *, state: BackendState | None, weight: int | None, labels: Mapping[str, str] | None
+    ) -> Backend:
+        backend = self.backend(key)
+        self._sql.run(
+            "UPDATE backends SET state = COALESCE(?, state), weight = COALESCE(?, weight), labels = COALESCE(?, labels) "
+            "WHERE id = ? AND tenant_id = ?",
+            (state, weight, None if labels is None else json_text(labels), backend.id, self._tenant),
+        )
+        return self.backend(backend.name)
+
+    def delete_backend(self, key: str) -> Backend:
+        backend = self.backend(key)
+        self._sql.run("DELETE FROM backends WHERE id = ? AND tenant_id = ?", (backend.id, self._tenant))
+        return backend
+
+    # workflows
+
+    def workflows(self) -> list[Workflow]:
+        return [workflow_of(row) for row in self._sql.all(_CURRENT + _MINE + "ORDER BY w.id", {"tenant": self._tenant})]
+
+    def workflow(self, key: str, version: int | None = None) -> Workflow:
+        """By id or name; the current version unless one is named."""
+        statement = (_CURRENT if version is None else _VERSION) + _MINE
+        values = {"tenant": self._tenant, "key": key, "version": version}
+        row = self._sql.one(statement + "AND w.id = :key", values) or self._sql.one(
+            statement + "AND w.name = :key", values
+        )
+        if row is None:
+            which = f"version {version} of workflow" if version is not None else "workflow"
+            raise Fault("not_found", f"no {which} '{key}'", field="workflow_id")
+        return workflow_of(row)
+
+    def add_workflow(self, workflow: Workflow) -> Workflow:
+        self._name_is_free(workflow)
+        self._sql.run(
+            "INSERT INTO workflows (id, tenant_id, name, version, created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?)",
+            (workflow.id, self._tenant, workflow.name, workflow.version, workflow.created_at, workflow.updated_at),
+        )
+        self._add_version(workflow)
+        return workflow
+
+    def replace_workflow(self, key: str, workflow: Workflow) -> Workflow:
+        """Stores the next version. Of ``workflow`` only what a caller declares counts; the rest stays as it was."""
+        old = self.workflow(key)
+        new = Workflow(
+            old.id,
+            self._tenant,
+            workflow.name,
+            old.version + 1,
+            workflow.inputs,
+            workflow.outputs,
+            workflow.graph,
+            old.created_at,
+            workflow.updated_at,
+        )
+        self._name_is_free(new)
+        self._sql.run(
+            "UPDATE workflows SET name = ?, version = ?, updated_at = ? WHERE id = ? AND tenant_id = ?",
+            (new.name, new.version, new.updated_at, new.id, self._tenant),
+        )
+        self._add_version(new)
+        return new
+
+    def delete_workflow(self, key: str, now: float) -> None:
+        workflow = self.workflow(key)
+        self._sql.run(
+            "UPDATE workflows SET deleted_at = ? WHERE id = ? AND tenant_id = ?", (now, workflow.id, self._tenant)
+        )
+
+    def _name_is_free(self, workflow: Workflow) -> None:
+        taken = self._sql.one(
+            "SELECT 1 FROM workflows WHERE tenant_id = ? AND name = ? AND deleted_at IS NULL AND id <> ?",
+            (self._tenant, workflow.name, workflow.id),
+        )
+        if taken:
+            raise Fault(
+                "conflict",
+                f"there is a workflow '{workflow.name}' already",
+                field="name",
+                hint="update it, or choose another name",
+            )
+
+    def _add_version(self, workflow: Workflow) -> None:
+        self._sql.run(
+            "INSERT INTO workflow_versions (workflow_id, version, inputs, outputs, graph, created_at) VALUES (?, ?, ?, ?, ?, ?)",
+            (
+                workflow.id,
+                workflow.version,
+                inputs_text(workflow.inputs),
+                json_text(workflow.outputs),
+                workflow.graph,
+                workflow.updated_at,
+            ),
+        )
+
+    # files
+
+    def asset(self, asset_id: str) -> Asset:
+        row = self._sql.one(f"SELECT {ASSET} FROM assets WHERE id = ? AND tenant_id = ?", (asset_id, self._tenant))
+        if row is None:
+            raise Fault("not_found", f"no file '{asset_id}'", field="id")
+        return asset_of(row)
+
+    def known_assets(self, asset_ids: Iterable[str]) -> set[str]:
+        ids = list(asset_ids)
+        marks = ", ".join("?" * len(ids))
+        rows = self._sql.all(f"SELECT id FROM assets WHERE tenant_id = ? AND id IN ({marks})", (self._tenant, *ids))
+        return {row[0] for row in rows}
+
+    def add_asset(self, asset: Asset, *, uploaded: bool) -> Asset:
+        """The asset; or the one the tenant has already with this content and name."""
+        row = self._sql.one(
+            "INSERT INTO assets (id, tenant_id, hash, name, mime, size, uploaded, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?) "
+            "ON CONFLICT (tenant_id, hash, name) DO UPDATE SET uploaded = "
+            "CASE WHEN excluded.uploaded = 1 THEN 1 ELSE assets.uploaded END "
+            f"RETURNING {ASSET}",
+            (asset.id, self._tenant, asset.hash, asset.name, asset.mime, asset.size, int(uploaded), asset.created_at),
+        )
+        assert row is not None
+        return asset_of(row)
+
+    def delete_asset(self, asset_id: str) -> Asset:
+        asset = self.asset(asset_id)
+        self._sql.run("DELETE FROM assets WHERE id = ? AND tenant_id = ?", (asset_id, self._tenant))
+        return asset
+
+    # jobs
+
+    def replayed(self, key: str, digest: bytes) -> str | None:
+        """The job that was submitted under this idempotency key, if any.
+
+        Raises:
+            Fault: ``idempotency_mismatch`` when it came with another body.
+        """
+        row = self._sql.one(
+            "SELECT job_id, digest FROM idempotency_keys WHERE tenant_id = ? AND key = ?", (self._tenant, key)
+        )
+        if row is None:
+            return None
+        if row[1] != digest:
+            raise Fault(
+                "idempotency_mismatch", "this Idempotency-Key came before with another body", field="Idempotency-Key"
+            )
+        return str(row[0])
+
+    def add_job(self, job: NewJob) -> tuple[str, bool]:
+        """Queues a job. Returns its id, and whether it was there before under the same idempotency key."""
+        if job.idempotency_key is not None:
+            earlier = self.replayed(job.idempotency_key, job.digest)
+            if earlier is not None:
+                return earlier, True
+            self._sql.run(
+                "INSERT INTO idempotency_keys (tenant_id, key, job_id, digest) VALUES (?, ?, ?, ?)",
+                (self._tenant, job.idempotency_key, job.id, job.digest),
+            )
+        self._sql.run(
+            _NEW_JOB,
+            (
+                job.id,
+                self._tenant,
+                job.workflow_id,
+                job.version,
+                job.priority,
+                job.backend_id,
+                job.free_cache,
+                job.free_gpu,
+                job.values,
+                json_text(job.outputs),
+                job.created_at,
+                job.created_at,
+            ),
+        )
+        if job.graph is not None:
+            self._sql.run("INSERT INTO job_graphs (job_id, graph) VALUES (?, ?)", (job.id, job.graph))
+        add_event(self._sql, JobEvent(self._tenant, job.id, 1, JobState.QUEUED, job.created_at, {}))
+        return job.id, False
+
+    def job(self, job_id: str) -> JobView:
+        return self._view(self._job_row(job_id))
+
+    def jobs(self, *, limit: int, offset: int, states: Sequence[JobState]) -> list[JobView]:
+        """Newest first."""
+        among = f"AND state IN ({', '.join('?' * len(states))}) " if states else ""
+        rows = self._sql.all(
+            f"SELECT {JOB} FROM jobs WHERE tenant_id = ? {among}ORDER BY id DESC LIMIT ? OFFSET ?",
+            (self._tenant, *states, limit, offset),
+        )
+        return [self._view(row) for row in rows]
+
+    def events(self, job_id: str, after: int) -> list[JobEvent]:
+        self._job_row(job_id)
+        rows = self._sql.all(
+            "SELECT number, type, at, data FROM job_events WHERE job_id = ? AND number > ? ORDER BY number",
+            (job_id, after),
+        )
+        return [event_of(self._tenant, job_id, row) for row in rows]
+
+    def cancel(self, job_id: str, now: float) -> Job:
+        """Cancels a job that waits here at once; marks one that a backend has, for the dispatcher to stop it there.
+
+        Raises:
+            Fault: ``job_finished`` when it has ended.
+        """
+        job = job_of(self._job_row(job_id))
+        if job.state in TERMINAL:
+            raise Fault("job_finished", f"job '{job_id}' has {job.state} already", field="id")
+        if job.state is JobState.QUEUED:
+            transition(self._sql, job_id, JobState.CANCELLED, attempt=job.attempt, now=now, error=None)
+        self._sql.run("UPDATE jobs SET cancelling = 1 WHERE id = ? AND tenant_id = ?", (job_id, self._tenant))
+        return job_of(self._job_row(job_id))
+
+    def _job_row(self, job_id: str) -> Row:
+        row = self._sql.one(f"SELECT {JOB} FROM jobs WHERE id = ? AND tenant_id = ?", (job_id, self._tenant))
+        if row is None:
+            raise Fault("not_found", f"no job '{job_id}'", field="id")
+        return row
+
+    def _view(self, row: Row) -> JobView:
+        job = job_of(row)
+        values: dict[str, Any] = {"tenant": self._tenant, "job": job.id, "priority": job.priority}
+        outputs = self._sql.all(_OUTPUTS, values) if job.state is JobState.SUCCEEDED else []
+        ahead = self._sql.one(_AHEAD, values) if job.state is JobState.QUEUED else None
+        backend = self._sql.one("SELECT name FROM backends WHERE id = ?", (job.backend_id,)) if job.backend_id else None
+        return JobView(
+            job, backend[0] if backend else None, ahead[0] if ahead else None, [output_of(output) for output in outputs]
+        )

@@ -1,0 +1,67 @@
+"""Moves a job from state to state: the row, its attempt and its event in one transaction, after the one table (law 6)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from comfyone.gateway.domain.jobs import JobEvent, JobState, sources
+from comfyone.gateway.storage.rows import json_text
+from comfyone.gateway.storage.sql import Sql
+
+__all__ = ["add_event", "transition"]
+
+_ENDED = "finished_at = :now, error = :error"
+_SETS = {
+    JobState.QUEUED: "backend_id = NULL, queued_at = :now, started_at = NULL",
+    JobState.DISPATCHED: "backend_id = :backend_id, attempt = attempt + 1",
+    JobState.RUNNING: "started_at = :now",
+    JobState.SUCCEEDED: _ENDED,
+    JobState.FAILED: _ENDED,
+    JobState.CANCELLED: _ENDED,
+}
+
+
+def _statement(target: JobState) -> str:
+    allowed = ", ".join(f"'{state}'" for state in sources(target))
+    return (
+        f"UPDATE jobs SET state = '{target}', last_event = last_event + 1, {_SETS[target]} "
+        f"WHERE id = :job_id AND attempt = :attempt AND state IN ({allowed}) RETURNING tenant_id, last_event"
+    )
+
+
+_STATEMENTS = {target: _statement(target) for target in JobState}
+
+
+def transition(
+    sql: Sql,
+    job_id: str,
+    target: JobState,
+    *,
+    attempt: int,
+    now: float,
+    data: Mapping[str, Any] | None = None,
+    **columns: Any,
+) -> bool:
+    """Moves a job, if the table allows it and its attempt is still the one named.
+
+    The attempt is the fence: whoever followed an earlier one changes nothing any more.
+
+    Returns:
+        Whether the job moved. When it did, its event is written and will be published.
+    """
+    values = {"job_id": job_id, "attempt": attempt, "now": now, **columns}
+    row = sql.one(_STATEMENTS[target], values)
+    if row is None:
+        return False
+    tenant_id, number = row
+    add_event(sql, JobEvent(tenant_id, job_id, number, target, now, data or {}))
+    return True
+
+
+def add_event(sql: Sql, event: JobEvent) -> None:
+    sql.run(
+        "INSERT INTO job_events (job_id, number, type, at, data) VALUES (?, ?, ?, ?, ?)",
+        (event.job_id, event.number, event.type, event.at, json_text(event.data)),
+    )
+    sql.events.append(event)

@@ -1,0 +1,127 @@
+"""One thread that writes: it takes every command that waits, runs all in one transaction, commits once, and answers all.
+
+A commit costs a flush to disk whatever it holds, so the more arrives at once the cheaper each becomes. A command that
+raises is undone alone, by its savepoint; a commit that fails fails every command in it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from queue import SimpleQueue
+from typing import Any
+
+from loguru import logger
+
+from comfyone.errors import Fault
+from comfyone.gateway.domain.jobs import JobEvent
+from comfyone.gateway.storage.session import SqlSession
+
+__all__ = ["Writer"]
+
+Command = tuple[Callable[[SqlSession], Any], asyncio.Future[Any]]
+Outcome = tuple[asyncio.Future[Any], Any, BaseException | None]
+
+MAX_BATCH = 1000
+"""Commands in one transaction: keeps the wait of the first in it bounded."""
+
+
+class Writer:
+    """Runs write commands on ``connection``, which belongs to its thread from now on.
+
+    Commands handed over in one turn of the event loop land in the same transaction, so a submission and the placement
+    it causes cost one commit.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, publish: Callable[[JobEvent], None]) -> None:
+        self._connection = connection
+        self._publish = publish
+        self._loop = asyncio.get_running_loop()
+        self._pending: list[Command] = []
+        self._queue: SimpleQueue[list[Command] | None] = SimpleQueue()
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="comfyone-writer", daemon=True)
+        self._thread.start()
+
+    def submit(self, command: Callable[[SqlSession], Any]) -> asyncio.Future[Any]:
+        """Hands a command over. The future ends when it is committed and its events are published, or undone."""
+        if self._closed:
+            raise Fault("unavailable", "the gateway is shutting down")
+        future: asyncio.Future[Any] = self._loop.create_future()
+        if not self._pending:
+            self._loop.call_soon(self._hand_over)
+        self._pending.append((command, future))
+        return future
+
+    def _hand_over(self) -> None:
+        batch, self._pending = self._pending, []
+        if batch:
+            self._queue.put(batch)
+
+    async def close(self) -> None:
+        """Commits what waits, then ends the thread."""
+        self._closed = True
+        self._hand_over()
+        self._queue.put(None)
+        await asyncio.to_thread(self._thread.join)
+
+    def _run(self) -> None:
+        while (batch := self._queue.get()) is not None:
+            ended = False
+            while len(batch) < MAX_BATCH and not self._queue.empty():
+                more = self._queue.get()
+                if more is None:
+                    ended = True
+                    break
+                batch.extend(more)
+            outcomes, events = self._commit(batch)
+            self._loop.call_soon_threadsafe(self._settle, outcomes, events)
+            if ended:
+                return
+
+    def _commit(self, batch: Sequence[Command]) -> tuple[list[Outcome], list[JobEvent]]:
+        session = SqlSession(self._connection)
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            outcomes = [self._perform(session, command, future) for command, future in batch]
+            self._connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            logger.error("a commit of {} commands failed: {}", len(batch), error)
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            fault = Fault("unavailable", f"the state cannot be written: {error}", retry_after=5)
+            return [(future, None, fault) for _, future in batch], []
+        return outcomes, session.events
+
+    def _perform(
+        self, session: SqlSession, command: Callable[[SqlSession], Any], future: asyncio.Future[Any]
+    ) -> Outcome:
+        if future.cancelled():
+            return future, None, None
+        emitted = len(session.events)
+        self._connection.execute("SAVEPOINT command")
+        try:
+            result = command(session)
+        except Exception as error:  # a worker loop: what one command raises is that command's answer
+            if not self._connection.in_transaction:  # a full disk makes SQLite roll back everything by itself
+                raise sqlite3.OperationalError(str(error)) from error
+            self._connection.execute("ROLLBACK TO command")
+            del session.events[emitted:]
+            return future, None, error
+        finally:
+            if self._connection.in_transaction:
+                self._connection.execute("RELEASE command")
+        return future, result, None
+
+    def _settle(self, outcomes: Sequence[Outcome], events: Sequence[JobEvent]) -> None:
+        for event in events:
+            self._publish(event)
+        for future, result, error in outcomes:
+            if future.cancelled():
+                continue
+            if error is None:
+                future.set_result(result)
+            else:
+                future.set_exception(error)

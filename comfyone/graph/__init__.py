@@ -1,0 +1,1 @@
+"""Workflow graphs in API format, as plain data."""
