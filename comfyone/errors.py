@@ -1,21 +1,21 @@
 """One tree for everything that can go wrong, and one table of the faults a gateway answers with.
 
-    ComfyOneError
-    ├── ValidationError            a value was refused before anything was sent
-    ├── APIError                   the server answered with an error; carries code, status, slug and hint
-    │   ├── AuthenticationError    401: the key is missing, wrong, revoked or expired
-    │   ├── PermissionDeniedError  403: the key lacks a scope
-    │   ├── NotFoundError          404: unknown, or not yours
-    │   ├── ConflictError          409: taken, finished, or repeated with another body
-    │   ├── InvalidRequestError    400, 405, 413, 422: what was sent is wrong; repeating it won't help
-    │   ├── RateLimitError         429: full; ``retry_after`` says when
-    │   ├── ServerError            5xx
-    │   └── ConnectionError        no answer: refused, reset, timed out
-    ├── JobError                   a job did not end well; carries the job's id
-    │   ├── JobFailedError         it failed; ``error`` says why and in which node
-    │   ├── JobCancelledError      it was cancelled
-    │   └── JobTimeoutError        we stopped waiting; the job goes on
-    └── Fault                      raised inside the gateway, turned into an answer by a dialect
+ComfyOneError
+├── ValidationError            a value was refused before anything was sent
+├── APIError                   the server answered with an error; carries code, status, slug and hint
+│   ├── AuthenticationError    401: the key is missing, wrong, revoked or expired
+│   ├── PermissionDeniedError  403: the key lacks a scope
+│   ├── NotFoundError          404: unknown, or not yours
+│   ├── ConflictError          409: taken, finished, or repeated with another body
+│   ├── InvalidRequestError    400, 405, 413, 415, 422: what was sent is wrong; repeating it won't help
+│   ├── RateLimitError         429: full; ``retry_after`` says when
+│   ├── ServerError            5xx
+│   └── ConnectionError        no answer: refused, reset, timed out
+├── JobError                   a job did not end well; carries the job's id
+│   ├── JobFailedError         it failed; ``error`` says why and in which node
+│   ├── JobCancelledError      it was cancelled
+│   └── JobTimeoutError        we stopped waiting; the job goes on
+└── Fault                      raised inside the gateway, turned into an answer by a dialect
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ __all__ = [
     "RateLimitError",
     "ServerError",
     "ValidationError",
+    "api_error",
 ]
 
 
@@ -122,7 +123,7 @@ class ConflictError(APIError):
 
 
 class InvalidRequestError(APIError):
-    """HTTP 400, 405, 413 or 422: what was sent is wrong, and sending it again won't help."""
+    """HTTP 400, 405, 413, 415 or 422: what was sent is wrong, and sending it again won't help."""
 
 
 class RateLimitError(APIError):
@@ -143,10 +144,35 @@ class ConnectionError(APIError):
         super().__init__(0, message, context, **details)
 
 
+_BY_STATUS: Mapping[int, type[APIError]] = {
+    400: InvalidRequestError,
+    401: AuthenticationError,
+    403: PermissionDeniedError,
+    404: NotFoundError,
+    405: InvalidRequestError,
+    409: ConflictError,
+    413: InvalidRequestError,
+    415: InvalidRequestError,
+    422: InvalidRequestError,
+    429: RateLimitError,
+}
+
+
+def api_error(
+    code: int, message: str, context: Mapping[str, Any] | None = None, *, status: int | None = None, **details: Any
+) -> APIError:
+    """Build the `APIError` whose class fits ``status``, or ``code`` where no HTTP status is at fault."""
+    number = status if status is not None and status >= 400 else code
+    kind = _BY_STATUS.get(number, ServerError if 500 <= number < 600 else APIError)
+    return kind(code, message, context, status=status, **details)
+
+
 class JobError(ComfyOneError):
     """A job did not end well. ``job_id`` picks it up again."""
 
-    def __init__(self, job_id: str, message: str, context: Mapping[str, Any] | None = None, *, hint: str | None = None) -> None:
+    def __init__(
+        self, job_id: str, message: str, context: Mapping[str, Any] | None = None, *, hint: str | None = None
+    ) -> None:
         super().__init__(message, context, hint=hint)
         self.job_id = job_id
 
@@ -154,7 +180,9 @@ class JobError(ComfyOneError):
 class JobFailedError(JobError):
     """The job failed. ``error`` holds ``type``, ``message`` and, for a node's error, ``node_id`` and ``node_type``."""
 
-    def __init__(self, job_id: str, message: str, error: Mapping[str, Any] | None = None, *, hint: str | None = None) -> None:
+    def __init__(
+        self, job_id: str, message: str, error: Mapping[str, Any] | None = None, *, hint: str | None = None
+    ) -> None:
         super().__init__(job_id, message, error, hint=hint)
         self.error: dict[str, Any] = dict(error or {})
 
@@ -178,29 +206,53 @@ class FaultKind:
 
 FAULTS: Mapping[str, FaultKind] = {
     "invalid_json": FaultKind(400, "the body is not the JSON that was expected", "send one JSON object"),
-    "invalid_body": FaultKind(400, "a field of the body is missing or of the wrong type", "see /docs for the shape of the body"),
+    "invalid_body": FaultKind(
+        400, "a field of the body is missing or of the wrong type", "see /docs for the shape of the body"
+    ),
     "empty_file": FaultKind(400, "the uploaded file has no bytes", "send the file's content in the part named 'file'"),
-    "bad_file_name": FaultKind(400, "the file name holds a path, a control character or nothing", "send a plain name such as photo.png"),
-    "wrong_file_type": FaultKind(415, "the bytes are not what their name or type says", "send a file whose content matches its type"),
+    "bad_file_name": FaultKind(
+        400, "the file name holds a path, a control character or nothing", "send a plain name such as photo.png"
+    ),
+    "wrong_file_type": FaultKind(
+        415, "the bytes are not what their name or type says", "send a file whose content matches its type"
+    ),
     "missing_key": FaultKind(401, "no API key was sent", "send 'Authorization: Bearer KEY'"),
-    "invalid_key": FaultKind(401, "the API key is not known", "check the key, or create one with 'comfyone keys create'"),
+    "invalid_key": FaultKind(
+        401, "the API key is not known", "check the key, or create one with 'comfyone keys create'"
+    ),
     "revoked_key": FaultKind(401, "the API key was revoked", "create another with 'comfyone keys create'"),
     "expired_key": FaultKind(401, "the API key has expired", "create another with 'comfyone keys create'"),
-    "scope_missing": FaultKind(403, "the key lacks the scope for this", "use a key that has the scope named in the message"),
+    "scope_missing": FaultKind(
+        403, "the key lacks the scope for this", "use a key that has the scope named in the message"
+    ),
     "not_found": FaultKind(404, "there is no such thing for this key", "check the id; lists show what there is"),
     "method_not_allowed": FaultKind(405, "the route does not know this method", "see /docs for the routes"),
     "conflict": FaultKind(409, "the name is taken", "choose another name, or change what exists"),
     "job_finished": FaultKind(409, "the job has ended, and an end never changes", "read its status"),
-    "idempotency_mismatch": FaultKind(409, "this Idempotency-Key came before with another body", "use a new key for a new job"),
-    "too_large": FaultKind(413, "the body is over the limit", "send less, or ask the operator to raise the limit"),
-    "invalid_input": FaultKind(422, "a value does not fit the declared input", "see the workflow's inputs for types and ranges"),
-    "asset_unknown": FaultKind(422, "the value names no uploaded file", "upload the file first and send the 'Path' of the answer"),
-    "invalid_graph": FaultKind(422, "the graph cannot run", "export it with 'Save (API format)' and declare only nodes it has"),
-    "backend_unresolvable": FaultKind(
-        422, "the instance_id is neither a URL nor a configured name", "send the server's URL as 'instance_id' or in 'url'"
+    "idempotency_mismatch": FaultKind(
+        409, "this Idempotency-Key came before with another body", "use a new key for a new job"
     ),
-    "backend_unreachable": FaultKind(422, "nothing answers at the backend's URL", "start the server, or register it with state 'down'"),
-    "not_comfyui": FaultKind(422, "what answers at the URL is no ComfyUI", "give the URL under which ComfyUI's page opens"),
+    "too_large": FaultKind(413, "the body is over the limit", "send less, or ask the operator to raise the limit"),
+    "invalid_input": FaultKind(
+        422, "a value does not fit the declared input", "see the workflow's inputs for types and ranges"
+    ),
+    "asset_unknown": FaultKind(
+        422, "the value names no uploaded file", "upload the file first and send the 'Path' of the answer"
+    ),
+    "invalid_graph": FaultKind(
+        422, "the graph cannot run", "export it with 'Save (API format)' and declare only nodes it has"
+    ),
+    "backend_unresolvable": FaultKind(
+        422,
+        "the instance_id is neither a URL nor a configured name",
+        "send the server's URL as 'instance_id' or in 'url'",
+    ),
+    "backend_unreachable": FaultKind(
+        422, "nothing answers at the backend's URL", "start the server, or register it with state 'down'"
+    ),
+    "not_comfyui": FaultKind(
+        422, "what answers at the URL is no ComfyUI", "give the URL under which ComfyUI's page opens"
+    ),
     "no_backend": FaultKind(200, "no backend is registered", "register one: POST /v1/backends"),
     "queue_full": FaultKind(429, "a limit is reached", "come back after Retry-After"),
     "internal": FaultKind(500, "the gateway failed", "report the request id to the operator"),
@@ -220,7 +272,13 @@ class Fault(ComfyOneError):
     """
 
     def __init__(
-        self, slug: str, message: str, *, field: str | None = None, hint: str | None = None, retry_after: float | None = None
+        self,
+        slug: str,
+        message: str,
+        *,
+        field: str | None = None,
+        hint: str | None = None,
+        retry_after: float | None = None,
     ) -> None:
         kind = FAULTS[slug]
         super().__init__(message, {"field": field} if field else None, hint=hint or kind.hint)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-from collections.abc import AsyncIterator, Callable
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -59,8 +60,16 @@ class LocalBlobs:
     def path(self, hash: str) -> Path:
         return self._folder / hash[:2] / hash
 
-    async def delete(self, hash: str) -> None:
-        self.path(hash).unlink(missing_ok=True)
+    def aged(self, seconds: float) -> Iterator[str]:
+        """The hashes of blobs that were last put more than ``seconds`` ago."""
+        for path in self._folder.glob("??/*"):
+            if _age(path) > seconds:
+                yield path.name
+
+    def delete(self, hash: str, *, aged: float) -> None:
+        """Deletes a blob, unless somebody has put it again within the last ``aged`` seconds."""
+        if _age(self.path(hash)) > aged:
+            self.path(hash).unlink(missing_ok=True)
 
     def _ready(self, hash: str) -> Path:
         path = self.path(hash)
@@ -73,6 +82,13 @@ async def _do(function: Callable[..., Any], *arguments: Any, size: int) -> None:
         function(*arguments)
     else:
         await asyncio.to_thread(function, *arguments)
+
+
+def _age(path: Path) -> float:
+    try:
+        return time.time() - path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def _flush(file: BinaryIO) -> None:

@@ -8,7 +8,17 @@ from dataclasses import dataclass
 
 from comfyone.errors import Fault
 
-__all__ = ["Asset", "Blob", "Output", "asset_path", "check_file_name", "kind_of", "parse_asset_path", "sniff_mime"]
+__all__ = [
+    "Asset",
+    "Blob",
+    "Output",
+    "asset_path",
+    "check_file_name",
+    "kind_of",
+    "mime_of_name",
+    "parse_asset_path",
+    "sniff_mime",
+]
 
 _ASSET_PATH = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/[^/]+")
 MAX_NAME = 200

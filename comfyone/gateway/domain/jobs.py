@@ -60,7 +60,6 @@ class NewJob:
     """
 
     id: str
-    tenant_id: str
     workflow_id: str | None
     version: int | None
     values: bytes

@@ -80,7 +80,7 @@ def where_in_queue(queue: Mapping[str, Any], prompt_id: str) -> Where:
 def ending_of(entry: Mapping[str, Any]) -> Whereabouts:
     """How a prompt ended, from its history entry."""
     status = entry.get("status") or {}
-    messages = {name: data for name, data in status.get("messages") or ()}
+    messages = dict(status.get("messages") or ())
     if status.get("status_str") == "error":
         if "execution_interrupted" in messages:
             return Whereabouts(Where.ENDED, Ending(interrupted=True))

@@ -39,11 +39,23 @@ class SqlEngine:
             )
         ]
 
-    def waiting(self, tenant_id: str, limit: int) -> list[Job]:
-        """The head of a tenant's queue: higher priority first, then first come first served."""
+    def waiting(self, tenant_id: str, backend_ids: Sequence[str], limit: int) -> list[Job]:
+        """The head of a tenant's queue that these backends may take: higher priority first, then first come first served."""
+        marks = ", ".join("?" * len(backend_ids))
         rows = self._sql.all(
-            f"SELECT {JOB} FROM jobs WHERE state = 'queued' AND tenant_id = ? ORDER BY priority DESC, id LIMIT ?",
-            (tenant_id, limit),
+            f"SELECT {JOB} FROM jobs WHERE state = 'queued' AND tenant_id = ? "
+            f"AND (wanted_backend_id IS NULL OR wanted_backend_id IN ({marks})) ORDER BY priority DESC, id LIMIT ?",
+            (tenant_id, *backend_ids, limit),
+        )
+        return [job_of(row) for row in rows]
+
+    def stranded(self, tenant_id: str, backend_ids: Sequence[str], before: float, limit: int) -> list[Job]:
+        """Jobs queued before ``before`` that none of these backends, the usable ones, may take."""
+        marks = ", ".join("?" * len(backend_ids))
+        unable = f"wanted_backend_id NOT IN ({marks})" if backend_ids else "1 = 1"
+        rows = self._sql.all(
+            f"SELECT {JOB} FROM jobs WHERE state = 'queued' AND tenant_id = ? AND queued_at < ? AND {unable} ORDER BY id LIMIT ?",
+            (tenant_id, before, *backend_ids, limit),
         )
         return [job_of(row) for row in rows]
 

@@ -200,11 +200,14 @@ class SqlTenantDoor:
             raise Fault("not_found", f"no file '{asset_id}'", field="id")
         return asset_of(row)
 
-    def known_assets(self, asset_ids: Iterable[str]) -> set[str]:
+    def assets(self, asset_ids: Iterable[str]) -> dict[str, Asset]:
+        """Those of the assets that the tenant has, by id."""
         ids = list(asset_ids)
         marks = ", ".join("?" * len(ids))
-        rows = self._sql.all(f"SELECT id FROM assets WHERE tenant_id = ? AND id IN ({marks})", (self._tenant, *ids))
-        return {row[0] for row in rows}
+        rows = self._sql.all(
+            f"SELECT {ASSET} FROM assets WHERE tenant_id = ? AND id IN ({marks})", (self._tenant, *ids)
+        )
+        return {row[0]: asset_of(row) for row in rows}
 
     def add_asset(self, asset: Asset, *, uploaded: bool) -> Asset:
         """The asset; or the one the tenant has already with this content and name."""
@@ -276,6 +279,11 @@ class SqlTenantDoor:
 
     def job(self, job_id: str) -> JobView:
         return self._view(self._job_row(job_id))
+
+    def queue(self, limit: int) -> list[str]:
+        """The ids of the jobs that wait, the next one first."""
+        statement = "SELECT id FROM jobs WHERE state = 'queued' AND tenant_id = ? ORDER BY priority DESC, id LIMIT ?"
+        return [row[0] for row in self._sql.all(statement, (self._tenant, limit))]
 
     def jobs(self, *, limit: int, offset: int, states: Sequence[JobState]) -> list[JobView]:
         """Newest first."""

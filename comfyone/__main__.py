@@ -1,0 +1,5 @@
+"""``python -m comfyone``."""
+
+from comfyone.cli import main
+
+main()

@@ -1,0 +1,50 @@
+"""``comfyone gateway``."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from comfyone.cli.extras import need
+from comfyone.cli.output import reported
+from comfyone.settings import GatewaySettings, load_settings
+
+__all__ = ["gateway"]
+
+
+def _help(name: str) -> str:
+    field = GatewaySettings.model_fields[name]
+    return f"{(field.description or '').capitalize()}."
+
+
+def gateway(
+    config: Annotated[Path | None, typer.Option("--config", "-c", help="A YAML file with settings.")] = None,
+    host: Annotated[str | None, typer.Option(help=_help("host"))] = None,
+    port: Annotated[int | None, typer.Option(help=_help("port"))] = None,
+    state_dir: Annotated[Path | None, typer.Option(help=_help("state_dir"))] = None,
+    backend: Annotated[
+        list[str] | None, typer.Option(help="A server that tenants may register by name, as NAME=URL.")
+    ] = None,
+    max_body: Annotated[int | None, typer.Option(help=_help("max_body"))] = None,
+    max_upload: Annotated[int | None, typer.Option(help=_help("max_upload"))] = None,
+    max_sockets: Annotated[int | None, typer.Option(help=_help("max_sockets"))] = None,
+    schedule_timeout: Annotated[float | None, typer.Option(help=_help("schedule_timeout"))] = None,
+    lost_after: Annotated[float | None, typer.Option(help=_help("lost_after"))] = None,
+    attempts: Annotated[int | None, typer.Option(help=_help("attempts"))] = None,
+    retention: Annotated[float | None, typer.Option(help=_help("retention"))] = None,
+    log_level: Annotated[str | None, typer.Option(help=_help("log_level"))] = None,
+) -> None:
+    """Serve tenants, backends, workflows and jobs over HTTP.
+
+    Every option can also be given as COMFYONE_<NAME> in the environment or by its name in the settings file.
+    """
+    arguments = {name: value for name, value in locals().items() if name not in ("config", "backend")}
+    with reported():
+        if backend:
+            arguments["backends"] = dict(pair.partition("=")[::2] for pair in backend)
+        settings = load_settings(config, arguments)
+        server = need("comfyone.gateway.server", "gateway")
+        asyncio.run(server.serve_gateway(settings))

@@ -1,0 +1,54 @@
+"""How every command speaks: tables for people, JSON for programs, one line for what went wrong."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from comfyone.errors import ComfyOneError
+
+__all__ = ["Json", "fail", "reported", "show", "table"]
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+_errors = Console(stderr=True, soft_wrap=True, highlight=False)
+
+
+def show(value: Any) -> None:
+    """One JSON document on standard output."""
+    json.dump(value, sys.stdout, indent=2, ensure_ascii=False, default=str)
+    print()  # noqa: T201
+
+
+def table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
+    """The rows as a table of these columns."""
+    grid = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        grid.add_row(*("" if row.get(column) is None else str(row[column]) for column in columns))
+    Console(soft_wrap=not sys.stdout.isatty()).print(grid)
+
+
+def fail(message: str, hint: str | None = None, code: int = 1) -> typer.Exit:
+    """Says what went wrong, on standard error; raise what it returns."""
+    _errors.print(f"error: {message}", style="red", markup=False)
+    if hint:
+        _errors.print(f"hint: {hint}", markup=False)
+    return typer.Exit(code)
+
+
+@contextmanager
+def reported() -> Iterator[None]:
+    """Turns every error of ours into a message and exit code 1, so that no traceback reaches a person."""
+    try:
+        yield
+    except ComfyOneError as error:
+        raise fail(error.message, error.hint) from None
+    except OSError as error:
+        raise fail(f"{error.filename or 'system'}: {error.strerror or error}") from None

@@ -1,0 +1,168 @@
+"""The composition root: here, and nowhere else, the parts are chosen and put together."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Route, WebSocketRoute
+from starlette.types import ASGIApp
+
+from comfyone.errors import ComfyOneError, Fault
+from comfyone.gateway.blobs.local import LocalBlobs
+from comfyone.gateway.bus.memory import MemoryBus
+from comfyone.gateway.dialects.comfyone_v1.codec import V1Codec
+from comfyone.gateway.dialects.comfyone_v1.routes import ROUTES as V1_ROUTES
+from comfyone.gateway.dialects.comfyone_v1.socket import V1Socket
+from comfyone.gateway.dialects.docs_page import docs_page
+from comfyone.gateway.dialects.edge import Edge, request_id_of
+from comfyone.gateway.dialects.openapi import openapi_document
+from comfyone.gateway.dialects.routing import serve
+from comfyone.gateway.dispatch.dispatcher import Dispatcher
+from comfyone.gateway.dispatch.limits import Limits
+from comfyone.gateway.dispatch.run import Tools
+from comfyone.gateway.domain.backends import Backend
+from comfyone.gateway.drivers.comfyui import ComfyUIDriver, client_session
+from comfyone.gateway.services.accounts import Authenticator, bootstrap
+from comfyone.gateway.services.backends import Backends
+from comfyone.gateway.services.files import Files
+from comfyone.gateway.services.jobs import Jobs
+from comfyone.gateway.services.workflows import Workflows
+from comfyone.gateway.storage.sqlite import SqliteStore
+from comfyone.settings import GatewaySettings
+
+__all__ = ["Gateway", "Services", "StateInUse", "create_app", "database_path", "open_gateway"]
+
+
+class StateInUse(ComfyOneError):
+    """Another gateway works on the state folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What the dialects speak to."""
+
+    backends: Backends
+    workflows: Workflows
+    files: Files
+    jobs: Jobs
+    dispatcher: Dispatcher
+
+    def progress(self, job_id: str) -> float:
+        return self.dispatcher.progress(job_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    services: Services
+    authenticator: Authenticator
+    bus: MemoryBus
+    settings: GatewaySettings
+
+
+def database_path(state_dir: Path) -> Path:
+    return state_dir / "comfyone.db"
+
+
+@asynccontextmanager
+async def open_gateway(settings: GatewaySettings) -> AsyncIterator[Gateway]:
+    """A running gateway without its HTTP side. Leaving lets go of the backends' jobs; the next start takes them up.
+
+    Raises:
+        StateError: when the state folder cannot be used.
+        StateInUse: when another gateway uses it.
+    """
+    bus = MemoryBus()
+    with _locked(settings.state_dir):
+        store = SqliteStore(database_path(settings.state_dir), bus.publish)
+        blobs = LocalBlobs(settings.state_dir / "files")
+        async with client_session() as session:
+
+            def driver_for(backend: Backend) -> ComfyUIDriver:
+                return ComfyUIDriver(backend.url, f"comfyone-{backend.id}", session)
+
+            limits = Limits(
+                attempts=settings.attempts,
+                lost=settings.lost_after,
+                schedule=settings.schedule_timeout,
+                retention=settings.retention,
+            )
+            dispatcher = Dispatcher(Tools(store, blobs, bus, limits), driver_for)
+            if settings.bootstrap_key:
+                key = settings.bootstrap_key.get_secret_value()
+                await store.write(lambda session: bootstrap(session, key))
+            await dispatcher.start()
+            services = Services(
+                Backends(store, dispatcher, settings.backends),
+                Workflows(store, dispatcher),
+                Files(store, blobs, settings.max_upload),
+                Jobs(store, bus, dispatcher),
+                dispatcher,
+            )
+            try:
+                yield Gateway(services, Authenticator(store), bus, settings)
+            finally:
+                bus.close()
+                await dispatcher.stop()
+                await store.close()
+
+
+def create_app(gateway: Gateway) -> ASGIApp:
+    """The HTTP side of a running gateway: every dialect on one port."""
+    codec = V1Codec()
+    document = openapi_document(V1_ROUTES, version("comfyone"))
+    document_bytes, page = msgspec.json.encode(document), docs_page(document)
+    socket = V1Socket(gateway.authenticator, gateway.services.jobs, gateway.bus, gateway.settings.max_sockets)
+
+    async def openapi(_: Request) -> Response:
+        return Response(document_bytes, media_type="application/json")
+
+    async def docs(_: Request) -> Response:
+        return HTMLResponse(page)
+
+    async def websocket(connection: object) -> None:
+        await socket(connection)  # type: ignore[arg-type]
+
+    async def unknown(request: Request, error: Exception) -> Response:
+        slug = "method_not_allowed" if getattr(error, "status_code", 404) == 405 else "not_found"
+        fault = Fault(slug, f"{request.method} {request.url.path} is not served here", hint="see /docs for the routes")
+        return codec.failure(fault, request_id_of(request.scope))
+
+    app = Starlette(
+        routes=[
+            *serve(V1_ROUTES, codec, gateway.authenticator, gateway.services, gateway.settings.max_body),
+            WebSocketRoute("/v1/ws", websocket),
+            Route("/openapi.json", openapi),
+            Route("/docs", docs),
+        ],
+        exception_handlers={404: unknown, 405: unknown},
+    )
+    return Edge(app, version("comfyone"))
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """One gateway per state folder: two would each think the other's runs lost."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / "lock").open("w")
+    except OSError as error:
+        raise StateInUse(
+            f"the state folder {folder} cannot be used: {error.strerror}", hint="choose another --state-dir"
+        ) from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise StateInUse(
+                f"another gateway works in {folder}", hint="stop it, or choose another --state-dir"
+            ) from error
+        yield

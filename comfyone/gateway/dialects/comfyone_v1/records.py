@@ -1,0 +1,228 @@
+"""The records that v1 answers with, every accepted spelling at once."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+
+from comfyone.gateway.domain.backends import BackendState
+from comfyone.gateway.domain.files import Asset, Output, asset_path
+from comfyone.gateway.domain.jobs import JobState
+from comfyone.gateway.domain.workflows import Workflow
+from comfyone.gateway.ports import JobView
+from comfyone.gateway.services.backends import SeenBackend
+
+__all__ = [
+    "STATUS",
+    "Accepted",
+    "AssetRecord",
+    "BackendRecord",
+    "OutputRecord",
+    "StatusRecord",
+    "WorkflowRecord",
+    "accepted",
+    "asset_record",
+    "backend_record",
+    "status_record",
+    "workflow_record",
+]
+
+STATUS = {
+    JobState.QUEUED: "pendding",  # so spelled by the hosted service, and by every client of it
+    JobState.DISPATCHED: "pendding",
+    JobState.RUNNING: "running",
+    JobState.SUCCEEDED: "finished",
+    JobState.FAILED: "failed",
+    JobState.CANCELLED: "cancel",
+}
+
+
+class BackendRecord(msgspec.Struct, frozen=True):
+    name: str
+    instance_id: str
+    url: str
+    state: str
+    status: str
+    is_live: bool
+    is_down: bool
+    reason: str | None
+    weight: int
+    labels: dict[str, str]
+    running: int
+    created_at: str
+
+
+class WorkflowRecord(msgspec.Struct, frozen=True, omit_defaults=True):
+    id: str
+    name: str
+    version: int
+    inputs: tuple[dict[str, Any], ...]
+    outputs: tuple[str, ...]
+    created_at: str
+    updated_at: str
+    workflow: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+class AssetRecord(msgspec.Struct, frozen=True):
+    id: str
+    Path: str
+    path: str
+    url: str
+    name: str
+    mime: str
+    size: int
+    hash: str
+    created_at: str
+
+
+class Accepted(msgspec.Struct, frozen=True):
+    taskId: str  # noqa: N815 - the wire's own spelling
+    task_id: str
+    id: str
+    status: str
+    state: str
+
+
+class OutputRecord(msgspec.Struct, frozen=True):
+    node_id: str
+    kind: str
+    name: str | None = None
+    url: str | None = None
+    mime: str | None = None
+    size: int | None = None
+    hash: str | None = None
+    value: msgspec.Raw | None = None
+
+
+class JobErrorRecord(msgspec.Struct, frozen=True):
+    type: str
+    message: str
+    node_id: str | None = None
+    node_type: str | None = None
+    hint: str | None = None
+
+
+class StatusRecord(msgspec.Struct, frozen=True):
+    id: str
+    taskId: str  # noqa: N815
+    task_id: str
+    status: str
+    state: str
+    message: str
+    cost_time: float | None
+    workflow_id: str | None
+    version: int | None
+    progress: float
+    current: int | None
+    cancelling: bool
+    attempts: int
+    backend: str | None
+    priority: int
+    error: JobErrorRecord | None
+    outputs: list[OutputRecord]
+    inputs: msgspec.Raw
+    created_at: str
+    started_at: str | None
+    finished_at: str | None
+    images: list[str] | msgspec.UnsetType = msgspec.UNSET
+
+
+def moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def backend_record(seen: SeenBackend) -> BackendRecord:
+    backend, health = seen.backend, seen.health
+    status = {
+        BackendState.DOWN: "down",
+        BackendState.DRAINING: "draining",
+        BackendState.UP: "running" if health.live else "unreachable",
+    }
+    return BackendRecord(
+        name=backend.name,
+        instance_id=backend.instance_id,
+        url=backend.url,
+        state=backend.state,
+        status=status[backend.state],
+        is_live=health.live,
+        is_down=backend.state is BackendState.DOWN,
+        reason=health.reason,
+        weight=backend.weight,
+        labels=dict(backend.labels),
+        running=health.load,
+        created_at=moment(backend.created_at),
+    )
+
+
+def workflow_record(workflow: Workflow, *, graph: bool = True) -> WorkflowRecord:
+    inputs = tuple(
+        {name: value for name, value in msgspec.to_builtins(spec).items() if value is not None}
+        for spec in workflow.inputs
+    )
+    return WorkflowRecord(
+        id=workflow.id,
+        name=workflow.name,
+        version=workflow.version,
+        inputs=inputs,
+        outputs=workflow.outputs,
+        created_at=moment(workflow.created_at),
+        updated_at=moment(workflow.updated_at),
+        workflow=msgspec.Raw(workflow.graph) if graph else msgspec.UNSET,
+    )
+
+
+def asset_url(asset: Asset) -> str:
+    return f"/v1/files/{asset.id}/{quote(asset.name, safe='')}"
+
+
+def asset_record(asset: Asset) -> AssetRecord:
+    path = asset_path(asset)
+    return AssetRecord(
+        asset.id, path, path, asset_url(asset), asset.name, asset.mime, asset.size, asset.hash, moment(asset.created_at)
+    )
+
+
+def accepted(job_id: str) -> Accepted:
+    return Accepted(job_id, job_id, job_id, STATUS[JobState.QUEUED], JobState.QUEUED)
+
+
+def output_record(output: Output) -> OutputRecord:
+    value = msgspec.Raw(output.value) if output.value is not None else None
+    asset = output.asset
+    if asset is None:
+        return OutputRecord(output.node_id, output.kind, output.name, value=value)
+    return OutputRecord(output.node_id, output.kind, output.name, asset_url(asset), asset.mime, asset.size, asset.hash)
+
+
+def status_record(view: JobView, percent: float) -> StatusRecord:
+    job = view.job
+    done = job.state is JobState.SUCCEEDED
+    cost = job.finished_at - job.started_at if job.finished_at and job.started_at else None
+    images = [asset_url(output.asset) for output in view.outputs if output.asset]
+    return StatusRecord(
+        id=job.id,
+        taskId=job.id,
+        task_id=job.id,
+        status=STATUS[job.state],
+        state=job.state,
+        message="success" if done else (job.error.message if job.error else ""),
+        images=images or msgspec.UNSET,
+        cost_time=None if cost is None else round(max(cost, 0.0), 3),
+        workflow_id=job.workflow_id,
+        version=job.version,
+        progress=100.0 if done else percent,
+        current=view.position,
+        cancelling=job.cancelling,
+        attempts=job.attempt,
+        backend=view.backend_name,
+        priority=job.priority,
+        error=msgspec.convert(job.error, JobErrorRecord, from_attributes=True) if job.error else None,
+        outputs=[output_record(output) for output in view.outputs],
+        inputs=msgspec.Raw(job.values),
+        created_at=moment(job.created_at),
+        started_at=moment(job.started_at) if job.started_at else None,
+        finished_at=moment(job.finished_at) if job.finished_at else None,
+    )

@@ -1,0 +1,364 @@
+"""The operations of v1; docs/reference/v1.md says what each means."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+from blake3 import blake3
+from starlette.responses import Response, StreamingResponse
+
+from comfyone.errors import Fault
+from comfyone.gateway.dialects.bodies import Upload, decode
+from comfyone.gateway.dialects.comfyone_v1.bodies import (
+    BackendChange,
+    GraphPrompt,
+    NewBackend,
+    Prompt,
+    WorkflowBody,
+    by_node,
+)
+from comfyone.gateway.dialects.comfyone_v1.codec import V1Codec
+from comfyone.gateway.dialects.comfyone_v1.records import (
+    STATUS,
+    Accepted,
+    AssetRecord,
+    BackendRecord,
+    StatusRecord,
+    WorkflowRecord,
+    accepted,
+    asset_record,
+    backend_record,
+    status_record,
+    workflow_record,
+)
+from comfyone.gateway.dialects.downloads import file_response
+from comfyone.gateway.dialects.routing import Call, Query, Route
+from comfyone.gateway.dialects.sse import event_stream
+from comfyone.gateway.domain.jobs import JobState
+from comfyone.gateway.ports import JobView
+from comfyone.gateway.services.jobs import Submission
+
+__all__ = ["ROUTES"]
+
+MAX_WAIT = 60.0
+_codec = V1Codec()
+
+
+# backends
+
+
+async def list_backends(call: Call) -> list[BackendRecord]:
+    return [backend_record(seen) for seen in await call.services.backends.all(call.principal)]
+
+
+async def register_backend(call: Call) -> BackendRecord:
+    body: NewBackend = await call.body()
+    seen = await call.services.backends.register(
+        call.principal, body.instance_id, url=body.url, weight=body.weight, labels=body.labels, state=body.state
+    )
+    return backend_record(seen)
+
+
+async def get_backend(call: Call) -> BackendRecord:
+    return backend_record(await call.services.backends.get(call.principal, call.path("name")))
+
+
+async def change_backend(call: Call) -> BackendRecord:
+    body: BackendChange = await call.body()
+    seen = await call.services.backends.change(
+        call.principal, call.path("name"), state=body.state, weight=body.weight, labels=body.labels
+    )
+    return backend_record(seen)
+
+
+async def delete_backend(call: Call) -> None:
+    await call.services.backends.delete(call.principal, call.path("name"))
+
+
+# workflows
+
+
+async def list_workflows(call: Call) -> list[WorkflowRecord]:
+    return [workflow_record(workflow, graph=False) for workflow in await call.services.workflows.all(call.principal)]
+
+
+async def create_workflow(call: Call) -> WorkflowRecord:
+    body: WorkflowBody = await call.body()
+    return workflow_record(await call.services.workflows.create(call.principal, *_declaration(body)))
+
+
+async def get_workflow(call: Call) -> WorkflowRecord:
+    return workflow_record(await call.services.workflows.get(call.principal, call.path("id"), call.number("version")))
+
+
+async def update_workflow(call: Call) -> WorkflowRecord:
+    body: WorkflowBody = await call.body()
+    return workflow_record(await call.services.workflows.update(call.principal, call.path("id"), *_declaration(body)))
+
+
+async def delete_workflow(call: Call) -> None:
+    await call.services.workflows.delete(call.principal, call.path("id"))
+
+
+def _declaration(body: WorkflowBody) -> tuple[Any, ...]:
+    raw = bytes(body.workflow)
+    return body.name, [declared.spec() for declared in body.inputs], body.output_ids(), decode(raw, Any), raw
+
+
+# files
+
+
+async def upload_file(call: Call) -> AssetRecord:
+    upload = Upload(call.request, "file", call.services.files.limit)
+    await upload.open()
+    return asset_record(
+        await call.services.files.upload(call.principal, upload.filename, upload.content_type, upload.chunks())
+    )
+
+
+async def download_file(call: Call) -> Response:
+    return file_response(call.request, *await call.services.files.get(call.principal, call.path("id")))
+
+
+async def delete_file(call: Call) -> None:
+    await call.services.files.delete(call.principal, call.path("id"))
+
+
+# prompts
+
+
+async def prompt(call: Call) -> Response:
+    raw = await call.bytes()
+    body = decode(raw, Prompt)
+    by_name = isinstance(body.inputs, dict)
+    return await _submit(
+        call,
+        Submission(
+            workflow=body.workflow_id,
+            named=body.inputs if by_name else None,  # type: ignore[arg-type]
+            values=None if by_name else by_node(body.inputs),  # type: ignore[arg-type]
+            **_options(call, body, raw),
+        ),
+    )
+
+
+async def prompt_workflow(call: Call) -> Response:
+    raw = await call.bytes()
+    body = decode(raw, GraphPrompt)
+    graph = raw if body.workflow is None and body.prompt is None else bytes(body.workflow or body.prompt or b"")
+    return await _submit(
+        call, Submission(graph=decode(graph, dict), raw=graph, outputs=tuple(body.outputs), **_options(call, body, raw))
+    )
+
+
+def _options(call: Call, body: Prompt | GraphPrompt, raw: bytes) -> dict[str, Any]:
+    return {
+        "backend": body.backend,
+        "priority": body.priority,
+        "free_cache": body.free_cache,
+        "free_gpu": body.free_gpu,
+        "idempotency_key": call.request.headers.get("idempotency-key"),
+        "digest": blake3(call.request.url.path.encode() + b"\0" + raw).digest(),
+    }
+
+
+async def _submit(call: Call, submission: Submission) -> Response:
+    job_id, replayed = await call.services.jobs.submit(call.principal, submission)
+    response = _codec.success(accepted(job_id))
+    if replayed:
+        response.headers["Idempotency-Replayed"] = "true"
+    return response
+
+
+async def get_prompt_status(call: Call) -> StatusRecord:
+    return _status(call, await call.services.jobs.get(call.principal, call.path("id"), call.number("wait")))
+
+
+async def cancel_prompt(call: Call) -> StatusRecord:
+    return _status(call, await call.services.jobs.cancel(call.principal, call.path("id")))
+
+
+async def get_prompt_history(call: Call) -> list[StatusRecord]:
+    views = await call.services.jobs.page(
+        call.principal, limit=call.number("limit"), offset=call.number("offset"), states=_states(call)
+    )
+    return [_status(call, view) for view in views]
+
+
+async def get_prompt_events(call: Call) -> StreamingResponse:
+    after = call.number("after")
+    resumed = call.request.headers.get("last-event-id", "")
+    job_id = call.path("id")
+    await call.services.jobs.get(call.principal, job_id)  # so that an unknown job is a 404 and not an empty stream
+    return event_stream(_events(call, job_id, int(resumed) if resumed.isdigit() else after))
+
+
+async def _events(call: Call, job_id: str, after: int) -> AsyncIterator[tuple[int | None, str, bytes]]:
+    async for event in call.services.jobs.events(call.principal, job_id, after):
+        data = {"number": event.number, "type": event.type, "at": event.at, "data": event.data}
+        yield event.number, event.type, msgspec.json.encode(data)
+
+
+def _status(call: Call, view: JobView) -> StatusRecord:
+    return status_record(view, call.services.progress(view.job.id))
+
+
+def _states(call: Call) -> list[JobState]:
+    """The states that ``?status=`` names, in the engine's words or in v1's."""
+    wanted = call.request.query_params.get("status")
+    if not wanted:
+        return []
+    states = [
+        state
+        for state in JobState
+        if wanted in (state, STATUS[state]) or (wanted == "pending" and STATUS[state] == "pendding")
+    ]
+    if not states:
+        known = ", ".join(sorted({*JobState, *STATUS.values(), "pending"}))
+        raise Fault("invalid_body", f"?status={wanted[:40]} is no status", field="status", hint=f"choose among {known}")
+    return states
+
+
+ROUTES = (
+    Route(
+        "POST",
+        "/v1/prompts",
+        prompt,
+        "Run a stored workflow",
+        Prompt,
+        Accepted,
+        faults=("invalid_input", "asset_unknown", "no_backend", "not_found", "idempotency_mismatch", "queue_full"),
+    ),
+    Route(
+        "GET",
+        "/v1/prompts/history",
+        get_prompt_history,
+        "Jobs, newest first",
+        answer=list[StatusRecord],
+        query=(
+            Query("limit", "how many", int, 10, 1, 200),
+            Query("offset", "how many to leave out", int, 0, 0),
+            Query("status", "only those in this state"),
+        ),
+    ),
+    Route(
+        "GET",
+        "/v1/prompts/{id}/status",
+        get_prompt_status,
+        "How a job stands",
+        answer=StatusRecord,
+        query=(Query("wait", "answer when the job has ended, or after this many seconds", float, 0.0, 0.0, MAX_WAIT),),
+        aliases=(("GET", "/v1/prompts/{id}"),),
+        faults=("not_found",),
+    ),
+    Route(
+        "GET",
+        "/v1/prompts/{id}/events",
+        get_prompt_events,
+        "What happens to a job, as server-sent events",
+        query=(Query("after", "the number of the last event that is known", int, 0, 0),),
+        media="text/event-stream",
+        faults=("not_found",),
+    ),
+    Route(
+        "POST",
+        "/v1/prompts/{id}/cancel",
+        cancel_prompt,
+        "Cancel a job",
+        answer=StatusRecord,
+        aliases=(("DELETE", "/v1/prompts/{id}"),),
+        faults=("not_found", "job_finished"),
+    ),
+    Route(
+        "POST",
+        "/v1/prompts_workflow",
+        prompt_workflow,
+        "Run a graph that is not stored",
+        GraphPrompt,
+        Accepted,
+        faults=("invalid_graph", "scope_missing", "no_backend", "idempotency_mismatch", "queue_full"),
+    ),
+    Route(
+        "POST",
+        "/v1/files",
+        upload_file,
+        "Upload a file",
+        answer=AssetRecord,
+        upload=True,
+        aliases=(("POST", "/v1/files/upload"),),
+        faults=("empty_file", "bad_file_name", "wrong_file_type", "too_large"),
+    ),
+    Route(
+        "GET",
+        "/v1/files/{id}",
+        download_file,
+        "Download a file",
+        media="application/octet-stream",
+        aliases=(("GET", "/v1/files/{id}/{name}"),),
+        faults=("not_found",),
+    ),
+    Route("DELETE", "/v1/files/{id}", delete_file, "Delete a file", faults=("not_found",)),
+    Route("GET", "/v1/workflows", list_workflows, "Stored workflows", answer=list[WorkflowRecord]),
+    Route(
+        "POST",
+        "/v1/workflows",
+        create_workflow,
+        "Store a workflow",
+        WorkflowBody,
+        WorkflowRecord,
+        faults=("invalid_graph", "conflict", "scope_missing"),
+    ),
+    Route(
+        "GET",
+        "/v1/workflows/{id}",
+        get_workflow,
+        "A stored workflow with its graph",
+        answer=WorkflowRecord,
+        query=(Query("version", "a version other than the current one", int, None, 1),),
+        faults=("not_found",),
+    ),
+    Route(
+        "PATCH",
+        "/v1/workflows/{id}",
+        update_workflow,
+        "Store the next version of a workflow",
+        WorkflowBody,
+        WorkflowRecord,
+        aliases=(("PUT", "/v1/workflows/{id}"),),
+        faults=("invalid_graph", "conflict", "not_found", "scope_missing"),
+    ),
+    Route("DELETE", "/v1/workflows/{id}", delete_workflow, "Delete a workflow", faults=("not_found", "scope_missing")),
+    Route("GET", "/v1/backends", list_backends, "Registered backends", answer=list[BackendRecord]),
+    Route(
+        "POST",
+        "/v1/backends",
+        register_backend,
+        "Register a backend",
+        NewBackend,
+        BackendRecord,
+        faults=("backend_unresolvable", "backend_unreachable", "not_comfyui", "conflict", "scope_missing"),
+    ),
+    Route(
+        "GET",
+        "/v1/backends/{name:path}",
+        get_backend,
+        "A registered backend",
+        answer=BackendRecord,
+        faults=("not_found",),
+    ),
+    Route(
+        "PATCH",
+        "/v1/backends/{name:path}",
+        change_backend,
+        "Change a backend's state, weight or labels",
+        BackendChange,
+        BackendRecord,
+        faults=("not_found", "scope_missing"),
+    ),
+    Route(
+        "DELETE", "/v1/backends/{name:path}", delete_backend, "Remove a backend", faults=("not_found", "scope_missing")
+    ),
+)
+"""Every operation of v1. Order matters where a literal path and a parameter could both match."""

@@ -1,0 +1,172 @@
+"""The v1 WebSocket: what happens to all jobs of a tenant, in the hosted service's words."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from comfyone.errors import Fault
+from comfyone.gateway.dialects.edge import key_of
+from comfyone.gateway.domain.jobs import JobEvent, JobState
+from comfyone.gateway.domain.tenants import Principal, Scope
+from comfyone.gateway.ports import Bus
+from comfyone.gateway.services.accounts import Authenticator
+from comfyone.gateway.services.jobs import Jobs
+
+__all__ = ["V1Socket"]
+
+AUTH_SECONDS = 10.0
+MAX_POSITIONS = 100
+"""Waiting jobs whose position is told; who waits behind that many hears of it when it is nearer."""
+
+POSITION_PAUSE = 0.1
+UNAUTHORIZED, TOO_MANY = 4401, 4429
+
+
+class V1Socket:
+    """Serves ``/v1/ws``. ``most`` bounds the sockets of one tenant."""
+
+    def __init__(self, authenticator: Authenticator, jobs: Jobs, bus: Bus, most: int) -> None:
+        self._authenticator = authenticator
+        self._jobs = jobs
+        self._bus = bus
+        self._most = most
+        self._open: Counter[str] = Counter()
+
+    async def __call__(self, socket: WebSocket) -> None:
+        await socket.accept()
+        try:
+            principal = await self._authenticate(socket)
+        except Fault as fault:
+            return await _refuse(socket, UNAUTHORIZED, fault)
+        if self._open[principal.tenant_id] >= self._most:
+            full = Fault("queue_full", f"more than {self._most} sockets are open", hint="close one, or share one")
+            return await _refuse(socket, TOO_MANY, full)
+        self._open[principal.tenant_id] += 1
+        try:
+            await self._talk(socket, principal.tenant_id)
+        finally:
+            self._open[principal.tenant_id] -= 1
+
+    async def _authenticate(self, socket: WebSocket) -> Principal:
+        """By the upgrade's own key, or else by a first frame ``{"type": "auth", "token": …}``."""
+        key = key_of(socket.scope)
+        if not key:
+            try:
+                async with asyncio.timeout(AUTH_SECONDS):
+                    frame = _frame(await socket.receive_text())
+            except (TimeoutError, WebSocketDisconnect, KeyError) as error:
+                raise Fault("missing_key", "no key came with the upgrade or in a first 'auth' frame") from error
+            key = str(frame.get("token") or "") if frame.get("type") == "auth" else None
+        principal = await self._authenticator.authenticate(key)
+        principal.require(Scope.JOBS)
+        return principal
+
+    async def _talk(self, socket: WebSocket, tenant_id: str) -> None:
+        waiting = "pending" if socket.query_params.get("spelling") == "pending" else "pendding"
+        with self._bus.subscribe(tenant_id) as events:
+            teller = Teller(socket, self._jobs, tenant_id, waiting)
+            tasks = [
+                asyncio.ensure_future(coroutine)
+                for coroutine in (teller.tell(events), teller.tell_positions(), _listen(socket))
+            ]
+            try:
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class Teller:
+    """Writes one connection's messages. Each position is told once."""
+
+    def __init__(self, socket: WebSocket, jobs: Jobs, tenant_id: str, waiting: str) -> None:
+        self._socket = socket
+        self._jobs = jobs
+        self._tenant_id = tenant_id
+        self._waiting = waiting
+        self._told: dict[str, int] = {}
+        self._moved = asyncio.Event()
+
+    async def tell(self, events: AsyncIterator[JobEvent]) -> None:
+        async for event in events:
+            if event.type in (JobState.QUEUED, JobState.DISPATCHED, JobState.CANCELLED):
+                self._moved.set()
+            for message in messages_of(event):
+                await self._send(message)
+
+    async def tell_positions(self) -> None:
+        """After the queue has moved, the new positions; a pause gathers what moves at once."""
+        self._moved.set()
+        while True:
+            await self._moved.wait()
+            self._moved.clear()
+            queue = await self._jobs.queue(self._tenant_id, MAX_POSITIONS)
+            for position, job_id in enumerate(queue):
+                if self._told.get(job_id) != position:
+                    await self._send({"type": self._waiting, "taskId": job_id, "data": {"current": position}})
+            self._told = {job_id: position for position, job_id in enumerate(queue)}
+            await asyncio.sleep(POSITION_PAUSE)
+
+    async def _send(self, message: dict[str, Any]) -> None:
+        await self._socket.send_text(msgspec.json.encode(message).decode())
+
+
+def messages_of(event: JobEvent) -> list[dict[str, Any]]:
+    """An event in v1's words; ``finished`` comes at every end."""
+
+    def message(type_: str, data: dict[str, Any]) -> dict[str, Any]:
+        return {"type": type_, "taskId": event.job_id, "data": data}
+
+    match event.type:
+        case "progress":
+            return [message("progress", {"process": event.data["percent"]})]
+        case JobState.RUNNING:
+            return [message("progress", {"process": 0})]
+        case JobState.SUCCEEDED:
+            return [message("progress", {"process": 100}), message("finished", {"success": True})]
+        case JobState.FAILED:
+            error = event.data.get("error", {})
+            details = {"message": error.get("message", ""), "error": error.get("type"), "node_id": error.get("node_id")}
+            return [message("error", details), message("finished", {"success": False})]
+        case JobState.CANCELLED:
+            return [message("finished", {"success": False})]
+    return []
+
+
+async def _listen(socket: WebSocket) -> None:
+    """Reads until the client goes. The first frame may repeat the key; whatever else comes is answered with an error."""
+    while True:
+        try:
+            text = await socket.receive_text()
+        except (WebSocketDisconnect, RuntimeError):
+            return
+        except KeyError:  # a binary frame
+            text = ""
+        if _frame(text).get("type") != "auth":
+            await socket.send_text(
+                '{"type":"error","data":{"message":"this socket takes no frames but auth","error":"invalid_body"}}'
+            )
+
+
+def _frame(text: str) -> dict[str, Any]:
+    try:
+        frame = msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        return {}
+    return frame if isinstance(frame, dict) else {}
+
+
+async def _refuse(socket: WebSocket, code: int, fault: Fault) -> None:
+    message = {"type": "error", "data": {"message": fault.message, "error": fault.slug, "hint": fault.hint}}
+    try:
+        await socket.send_text(msgspec.json.encode(message).decode())
+        await socket.close(code, fault.slug)
+    except (WebSocketDisconnect, RuntimeError):
+        return

@@ -1,0 +1,110 @@
+"""The outermost layer of every dialect: who is asking, under which id, and what the log says of it.
+
+Keys may come in a header, as basic-auth password, in the query or in the path; the latter two are taken out of the
+request here, before anything else can see or log them.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+import secrets
+import time
+from urllib.parse import parse_qsl, unquote, urlencode
+
+from loguru import logger
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+__all__ = ["Edge", "key_of", "request_id_of"]
+
+_PATH_KEY = re.compile(r"/k/([^/]+)(/.*)?")
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+class Edge:
+    """ASGI middleware: finds the key, gives the request an id, stamps the answer and writes the access log."""
+
+    def __init__(self, app: ASGIApp, version: str) -> None:
+        self._app = app
+        self._version = version
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            return await self._app(scope, receive, send)
+        headers = Headers(scope=scope)
+        scope["comfyone.key"] = _take_key(scope, headers)
+        wished = headers.get("x-request-id", "")
+        request_id = wished if _REQUEST_ID.fullmatch(wished) else secrets.token_hex(8)
+        scope["comfyone.request_id"] = request_id
+        began, status = time.perf_counter(), 0
+
+        async def stamped(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                answer = MutableHeaders(scope=message)
+                answer["X-Request-Id"] = request_id
+                answer["X-ComfyOne"] = self._version
+            await send(message)
+
+        try:
+            await self._app(scope, receive, stamped)
+        finally:
+            took = (time.perf_counter() - began) * 1000
+            method = scope.get("method", "WS")
+            logger.debug("{} {} {} {:.1f} ms {}", method, scope["path"], status or "-", took, request_id)
+
+
+def key_of(scope: Scope) -> str | None:
+    """The API key that came with the request."""
+    key: str | None = scope["comfyone.key"]
+    return key
+
+
+def request_id_of(scope: Scope) -> str:
+    request_id: str = scope["comfyone.request_id"]
+    return request_id
+
+
+def _take_key(scope: Scope, headers: Headers) -> str | None:
+    """Finds the key, and removes it from path and query wherever it stands there."""
+    found = [
+        _from_path(scope),
+        _from_query(scope),
+        headers.get("x-api-key"),
+        _from_authorization(headers.get("authorization", "")),
+    ]
+    return next((key for key in reversed(found) if key), None)
+
+
+def _from_path(scope: Scope) -> str | None:
+    match = _PATH_KEY.fullmatch(scope["path"])
+    if not match:
+        return None
+    raw = scope.get("raw_path") or b""
+    scope["path"] = match[2] or "/"
+    scope["raw_path"] = b"/" + raw.split(b"/", 3)[3] if raw.count(b"/") > 2 else b"/"
+    return match[1]
+
+
+def _from_query(scope: Scope) -> str | None:
+    query = scope.get("query_string", b"")
+    if b"api_key=" not in query:
+        return None
+    pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
+    scope["query_string"] = urlencode([pair for pair in pairs if pair[0] != "api_key"]).encode("latin-1")
+    return next((unquote(value) for name, value in pairs if name == "api_key"), None)
+
+
+def _from_authorization(value: str) -> str | None:
+    kind, _, credentials = value.partition(" ")
+    if kind.lower() == "bearer":
+        return credentials.strip()
+    if kind.lower() == "basic":
+        try:
+            return base64.b64decode(credentials, validate=True).decode().partition(":")[2]
+        except (binascii.Error, UnicodeDecodeError):
+            return None
+    return None

@@ -1,0 +1,136 @@
+"""Routes as data, and how one is served: the principal found, the scope asked, faults turned into the dialect's answer.
+
+A dialect is a table of `Route` and a `Codec`. Everything that is the same for all of them happens here, once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from loguru import logger
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route as StarletteRoute
+
+from comfyone.errors import Fault
+from comfyone.gateway.dialects.bodies import decode, read_body
+from comfyone.gateway.dialects.edge import key_of, request_id_of
+from comfyone.gateway.domain.tenants import Principal
+from comfyone.gateway.services.accounts import Authenticator
+
+__all__ = ["Call", "Codec", "Query", "Route", "serve"]
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A parameter of the query, for the page that describes the route and for `Call.number`."""
+
+    name: str
+    meaning: str
+    type: type = str
+    default: Any = None
+    minimum: float | None = None
+    maximum: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One operation of a dialect. ``body`` and ``answer`` are record types; None when there is no JSON."""
+
+    method: str
+    path: str
+    handler: Callable[[Call], Awaitable[Any]]
+    summary: str
+    body: Any = None
+    answer: Any = None
+    query: tuple[Query, ...] = ()
+    media: str = "application/json"
+    aliases: tuple[tuple[str, str], ...] = ()
+    upload: bool = False
+    open: bool = False
+    faults: tuple[str, ...] = field(default=())
+
+    @property
+    def name(self) -> str:
+        return self.handler.__name__.strip("_")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request that is being served."""
+
+    request: Request
+    principal: Principal
+    services: Any
+    route: Route
+    limit: int
+
+    def path(self, name: str) -> str:
+        value: str = self.request.path_params[name]
+        return value
+
+    async def bytes(self) -> bytes:
+        return await read_body(self.request, self.limit)
+
+    async def body(self) -> Any:
+        return decode(await self.bytes(), self.route.body)
+
+    def number(self, name: str) -> Any:
+        """A parameter of the query, checked against what the route declares.
+
+        Raises:
+            Fault: ``invalid_body`` when it is no number, or out of range.
+        """
+        query = next(query for query in self.route.query if query.name == name)
+        text = self.request.query_params.get(name)
+        if text is None or text == "":
+            return query.default
+        try:
+            value = query.type(text)
+        except ValueError:
+            value = None
+        if value is None or not (query.minimum is None or value >= query.minimum):
+            raise Fault(
+                "invalid_body",
+                f"?{name}={text[:40]} is not a {query.type.__name__} of at least {query.minimum}",
+                field=name,
+            )
+        return value if query.maximum is None else min(value, query.maximum)
+
+
+class Codec(Protocol):
+    """How a dialect writes its answers."""
+
+    def success(self, data: Any) -> Response: ...
+    def failure(self, fault: Fault, request_id: str) -> Response: ...
+
+
+def serve(
+    routes: Iterable[Route], codec: Codec, authenticator: Authenticator, services: Any, limit: int
+) -> list[StarletteRoute]:
+    """The routes, ready for the application. ``limit`` bounds JSON bodies, in bytes."""
+    served = []
+    for route in routes:
+        endpoint = _endpoint(route, codec, authenticator, services, limit)
+        for method, path in ((route.method, route.path), *route.aliases):
+            served.append(StarletteRoute(path, endpoint, methods=[method], name=route.name))
+    return served
+
+
+def _endpoint(
+    route: Route, codec: Codec, authenticator: Authenticator, services: Any, limit: int
+) -> Callable[[Request], Awaitable[Response]]:
+    async def endpoint(request: Request) -> Response:
+        try:
+            principal = await authenticator.authenticate(key_of(request.scope))
+            answer = await route.handler(Call(request, principal, services, route, limit))
+            return answer if isinstance(answer, Response) else codec.success(answer)
+        except Fault as fault:
+            return codec.failure(fault, request_id_of(request.scope))
+        except Exception:  # noqa: BLE001 - the HTTP edge: no traceback leaves
+            logger.exception("{} {} failed, request {}", request.method, request.url.path, request_id_of(request.scope))
+            return codec.failure(Fault("internal", "the gateway failed"), request_id_of(request.scope))
+
+    return endpoint

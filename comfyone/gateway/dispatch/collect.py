@@ -1,0 +1,81 @@
+"""Fetches what a prompt produced and stores it, starting as soon as a node reports its files."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from comfyone.gateway.domain.evidence import FileRef, Gone, Produced
+from comfyone.gateway.domain.files import Asset, Blob, Output, kind_of, mime_of_name
+from comfyone.gateway.domain.ids import new_id
+from comfyone.gateway.ports import Blobs, Driver
+
+__all__ = ["Collector"]
+
+
+class Collector:
+    """The outputs of one attempt. Only those of ``nodes`` count; with no nodes declared, all do."""
+
+    def __init__(self, tenant_id: str, nodes: Sequence[str], driver: Driver, blobs: Blobs) -> None:
+        self._tenant_id = tenant_id
+        self._nodes = nodes
+        self._driver = driver
+        self._blobs = blobs
+        self._fetching: dict[FileRef, asyncio.Task[Blob]] = {}
+
+    def start(self, produced: Iterable[Produced]) -> None:
+        """Begins to fetch, on a hint: what is fetched counts only if the evidence names it too."""
+        for item in self._wanted(produced):
+            if item.file and item.file not in self._fetching:
+                self._fetching[item.file] = asyncio.create_task(
+                    self._fetch(item.file), name=f"fetch {item.file.filename}"
+                )
+
+    async def finish(self, produced: Sequence[Produced]) -> list[Output]:
+        """Everything that the evidence names, stored, in the order of the declared nodes.
+
+        Raises:
+            Gone: when a declared node produced nothing, or a file of it is no longer there.
+            Unreachable: when the backend did not answer.
+        """
+        wanted = self._wanted(produced)
+        missing = set(self._nodes) - {item.node_id for item in wanted}
+        if missing:
+            raise Gone(
+                f"output node '{min(missing)}' produced nothing",
+                hint="declare a node that saves something, such as SaveImage",
+            )
+        self.start(wanted)
+        order = {node_id: position for position, node_id in enumerate(self._nodes)}
+        return [await self._output(item) for item in sorted(wanted, key=lambda item: order.get(item.node_id, 0))]
+
+    def forget(self) -> None:
+        """Drops what was begun: a later attempt fetches anew."""
+        for task in self._fetching.values():
+            task.cancel()
+        self._fetching.clear()
+
+    def _wanted(self, produced: Iterable[Produced]) -> list[Produced]:
+        return [item for item in produced if not self._nodes or item.node_id in self._nodes]
+
+    async def _output(self, item: Produced) -> Output:
+        if item.file is None:
+            return Output(item.node_id, item.kind, value=msgspec.json.encode(item.value))
+        try:
+            blob = await self._fetching[item.file]
+        except BaseException:
+            self._fetching.pop(item.file, None)  # so that another try fetches again
+            raise
+        mime = blob.mime or mime_of_name(item.file.filename)
+        name = item.file.filename.rpartition("/")[2] or "output"
+        asset = Asset(new_id(), self._tenant_id, blob.hash, name, mime, blob.size, time.time())
+        return Output(item.node_id, kind_of(mime), name, asset)
+
+    async def _fetch(self, file: FileRef) -> Blob:
+        blob = await self._blobs.put(self._driver.fetch(file))
+        if blob.size == 0:
+            raise Gone(f"file '{file.filename}' is empty")
+        return blob

@@ -1,0 +1,104 @@
+"""What must happen although nobody asks: jobs that nothing can take are failed, and what is past its time is removed."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
+from itertools import islice
+
+from loguru import logger
+
+from comfyone.errors import ComfyOneError
+from comfyone.gateway.dispatch.limits import Limits
+from comfyone.gateway.dispatch.link import Link
+from comfyone.gateway.domain.jobs import Failure, JobState
+from comfyone.gateway.ports import Blobs, Session, Store
+
+__all__ = ["Housekeeping"]
+
+BATCH = 500
+BLOB_AGE = 3600.0
+"""A blob without an asset is left alone this long: its asset may be about to be committed."""
+
+
+class Housekeeping:
+    """Runs beside the dispatcher. ``pool`` gives the links of a tenant."""
+
+    def __init__(self, store: Store, blobs: Blobs, limits: Limits, pool: Callable[[str], list[Link]]) -> None:
+        self._store = store
+        self._blobs = blobs
+        self._limits = limits
+        self._pool = pool
+        self._began = time.monotonic()
+        self._usable_at: dict[str, float] = {}
+
+    async def work(self) -> None:
+        """Until cancelled."""
+        chores = [
+            (self.fail_stranded, min(5.0, self._limits.schedule / 4)),
+            (self.prune_jobs, min(60.0, self._limits.retention / 4)),
+            (self.sweep_blobs, BLOB_AGE),
+        ]
+        await asyncio.gather(*(self._repeat(chore, pause) for chore, pause in chores))
+
+    async def _repeat(self, chore: Callable[[], Awaitable[None]], pause: float) -> None:
+        while True:
+            try:
+                await chore()
+            except ComfyOneError as error:
+                logger.error("housekeeping: {}", error.message)
+            await asyncio.sleep(pause)
+
+    async def fail_stranded(self) -> None:
+        """Fails jobs that no backend could have taken for `Limits.schedule` seconds, and says why of each backend."""
+        for tenant_id in await self._store.read(lambda session: session.engine.waiting_tenants()):
+            links = self._pool(tenant_id)
+            usable = self._usable_lately(links)
+            failure = _unschedulable(links, self._limits.schedule)
+            before = time.time() - self._limits.schedule
+            if time.monotonic() - self._began > self._limits.schedule:
+                await self._store.write(
+                    partial(_fail_stranded, tenant_id=tenant_id, usable=usable, before=before, failure=failure)
+                )
+
+    def _usable_lately(self, links: Iterable[Link]) -> list[str]:
+        now = time.monotonic()
+        for link in links:
+            if link.usable:
+                self._usable_at[link.backend.id] = now
+        return [
+            link.backend.id
+            for link in links
+            if now - self._usable_at.get(link.backend.id, self._began) < self._limits.schedule
+        ]
+
+    async def prune_jobs(self) -> None:
+        """Forgets jobs that ended longer ago than `Limits.retention`, with their results."""
+        before = time.time() - self._limits.retention
+        pruned = BATCH
+        while pruned == BATCH:
+            pruned = await self._store.write(lambda session: session.engine.prune(before, BATCH))
+
+    async def sweep_blobs(self) -> None:
+        """Deletes bytes that no asset names any more."""
+        hashes = self._blobs.aged(BLOB_AGE)
+        while batch := await asyncio.to_thread(lambda: list(islice(hashes, BATCH))):
+            for orphan in await self._store.read(partial(_orphans, hashes=batch)):
+                self._blobs.delete(orphan, aged=BLOB_AGE)
+
+
+def _orphans(session: Session, *, hashes: list[str]) -> list[str]:
+    return session.engine.orphaned(hashes)
+
+
+def _fail_stranded(session: Session, *, tenant_id: str, usable: list[str], before: float, failure: Failure) -> None:
+    for job in session.engine.stranded(tenant_id, usable, before, BATCH):
+        session.engine.end(job, JobState.FAILED, time.time(), outcome="unschedulable", failure=failure)
+
+
+def _unschedulable(links: list[Link], seconds: float) -> Failure:
+    seen = "; ".join(f"'{link.backend.name}' is {link.backend.state}, {link.health.reason or 'live'}" for link in links)
+    text = f"no backend could take it for {seconds:g} s: {seen or 'none is registered'}"
+    return Failure("unschedulable", text, hint="set a backend up, or start it")

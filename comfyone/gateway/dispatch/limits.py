@@ -1,0 +1,41 @@
+"""The engine's times and counts, in one place. Times are seconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Limits"]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    depth: int = 2
+    """Jobs a backend holds: one that runs and one that waits there, so that it does not idle between two."""
+
+    attempts: int = 3
+    """How often a job is given to a backend before it fails as lost."""
+
+    absence: float = 3.0
+    """How long a prompt must be in neither queue nor history before it counts as never received, or as forgotten."""
+
+    history: float = 30.0
+    """How long the history may lag behind the announcement of an end."""
+
+    lost: float = 60.0
+    """How long a backend may stay silent before its jobs go elsewhere."""
+
+    schedule: float = 300.0
+    """How long a job waits while no backend could take it, before it fails as unschedulable."""
+
+    first_look: float = 1.0
+    """Silence after which the evidence is read; it grows by half each time, up to ``last_look``."""
+
+    last_look: float = 10.0
+
+    reconnect: float = 0.25
+    """First wait before a socket is opened again; it doubles up to ``reconnect_most``, with jitter."""
+
+    reconnect_most: float = 10.0
+
+    retention: float = 3 * 24 * 3600.0
+    """How long ended jobs and their results are kept."""

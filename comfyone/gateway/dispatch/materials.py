@@ -1,0 +1,65 @@
+"""What a backend needs to run a job: the graph with its values, and the input files placed there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import PurePosixPath
+from typing import Any
+
+import msgspec
+
+from comfyone.gateway.dispatch.link import Link
+from comfyone.gateway.domain.files import parse_asset_path
+from comfyone.gateway.domain.jobs import Job
+from comfyone.gateway.ports import Blobs, Store
+from comfyone.graph.document import with_values
+
+__all__ = ["graph_for"]
+
+
+async def graph_for(job: Job, link: Link, store: Store, blobs: Blobs) -> dict[str, Any]:
+    """The graph to send: the job's values set, the system variables filled in, every asset replaced by its file there.
+
+    Raises:
+        Fault: ``not_found`` when an input file has been deleted since.
+        Unreachable: when a file could not be placed.
+    """
+    raw = await store.read(lambda session: session.engine.graph(job))
+    graph = with_values(msgspec.json.decode(raw), msgspec.json.decode(job.values))
+    variables = {"{COMFYONE:TASK_ID}": job.id, "{COMFYONE:WORKFLOW_ID}": job.workflow_id or ""}
+    paths: set[str] = set()
+
+    def fill(text: str) -> str:
+        for variable, value in variables.items():
+            text = text.replace(variable, value)
+        if parse_asset_path(text):
+            paths.add(text)
+        return text
+
+    graph = _map_inputs(graph, fill)
+    if not paths:
+        return graph
+    placed = {path: await _place(path, job, link, store, blobs) for path in paths}
+    return _map_inputs(graph, lambda text: placed.get(text, text))
+
+
+async def _place(path: str, job: Job, link: Link, store: Store, blobs: Blobs) -> str:
+    asset_id = parse_asset_path(path)
+    assert asset_id is not None
+    asset = await store.read(lambda session: session.tenant(job.tenant_id).asset(asset_id))
+    name = asset.hash[:32] + PurePosixPath(asset.name).suffix.lower()
+    return await link.place(name, blobs.path(asset.hash))
+
+
+def _map_inputs(graph: Mapping[str, Any], change: Callable[[str], str]) -> dict[str, Any]:
+    return {node_id: {**node, "inputs": _map_strings(node["inputs"], change)} for node_id, node in graph.items()}
+
+
+def _map_strings(value: Any, change: Callable[[str], str]) -> Any:
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, dict):
+        return {key: _map_strings(item, change) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_map_strings(item, change) for item in value]
+    return value

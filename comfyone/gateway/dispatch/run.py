@@ -1,0 +1,330 @@
+"""One attempt at one job on one backend, followed to its end.
+
+Hints from the socket say when to look; only the backend's queue and history say what happened (law 3).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any
+
+import msgspec
+from loguru import logger
+
+from comfyone.errors import Fault
+from comfyone.gateway.dispatch.collect import Collector
+from comfyone.gateway.dispatch.limits import Limits
+from comfyone.gateway.dispatch.link import Link
+from comfyone.gateway.dispatch.materials import graph_for
+from comfyone.gateway.domain.evidence import Ending, Gone, Hint, HintKind, Refused, Unreachable, Unsent, Where
+from comfyone.gateway.domain.jobs import Assignment, Failure, JobEvent, JobState
+from comfyone.gateway.domain.progress import Progress
+from comfyone.gateway.ports import Blobs, Bus, Store
+
+__all__ = ["Run", "Tools"]
+
+ENDING_PATIENCE = 0.05
+"""After an end is announced, the message that its history is written follows at once; past this we look anyway."""
+
+CANCEL_PATIENCE = 0.2
+"""A prompt that we took out of the queue is absent at once; twice seen absent is enough."""
+
+PROGRESS_INTERVAL = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What every run works with."""
+
+    store: Store
+    blobs: Blobs
+    bus: Bus
+    limits: Limits
+
+
+class Fate(Enum):
+    """What became of a prompt that has no ending."""
+
+    NEVER_RECEIVED = auto()
+    FORGOTTEN = auto()
+    BACKEND_LOST = auto()
+
+
+class Run:
+    """Follows an assignment. ``recovered`` ones were sent, or not, by an earlier process: only the evidence knows."""
+
+    def __init__(self, assignment: Assignment, link: Link, tools: Tools, *, recovered: bool) -> None:
+        self.assignment = assignment
+        self.job = assignment.job
+        self.prompt_id = assignment.prompt_id
+        self._link = link
+        self._tools = tools
+        self._recovered = recovered
+        self._cancelling = assignment.job.cancelling
+        self._sent = recovered
+        self._announced = False
+        self._look = asyncio.Event()
+        self._begun = assignment.job.state is JobState.RUNNING
+        self._progress = Progress(())
+        self._progress_at = 0.0
+        self._collector = Collector(self.job.tenant_id, self.job.outputs, link.driver, tools.blobs)
+        self._side_tasks: set[asyncio.Future[Any]] = set()
+        link.attach(self.prompt_id, self)
+
+    @property
+    def percent(self) -> float:
+        return round(self._progress.percent, 1)
+
+    def on(self, backend_id: str) -> bool:
+        return self._link.backend.id == backend_id
+
+    async def follow(self) -> None:
+        """To the end of the attempt: the job has ended, or is back in the queue."""
+        try:
+            self._progress = Progress(await self._nodes()) if self._recovered else self._progress
+            if self._recovered or await self._send():
+                await self._settle()
+        finally:
+            self._collector.forget()
+            self._link.release(self.prompt_id)
+
+    async def abandon(self, reason: str) -> None:
+        """Gives the job back after ``follow`` was cancelled, and stops it on the backend as far as that answers."""
+        if self._sent:
+            await self._stop()
+        await self._give_back(reason)
+
+    async def cancel(self) -> None:
+        """Stops the prompt on the backend. What then happened is for the evidence to say."""
+        self._cancelling = True
+        if self._sent:
+            await self._stop()
+
+    # sending
+
+    async def _send(self) -> bool:
+        """Sends the graph. Returns whether the backend may have it; otherwise the job has been dealt with."""
+        graph = await self._graph()
+        if graph is None:
+            return False
+        if self._cancelling:
+            await self._end(JobState.CANCELLED, "cancelled before it was sent")
+            return False
+        self._progress = Progress(graph)
+        self._sent = True
+        try:
+            left_out = await self._link.driver.send(self.prompt_id, graph)
+        except Refused as error:
+            await self._end(JobState.FAILED, "refused", error.failure)
+            return False
+        except Unsent as error:
+            await self._give_back(error.message)
+            return False
+        except Unreachable as error:
+            logger.info("job {}: unclear whether {} has it: {}", self.job.id, self._link.backend.name, error.message)
+            left_out = []
+            self._look.set()
+        concerned = [failure for failure in left_out if not self.job.outputs or failure.node_id in self.job.outputs]
+        if concerned:
+            await self._stop()
+            await self._end(JobState.FAILED, "refused in part", concerned[0])
+            return False
+        if self._cancelling:
+            await self._stop()
+        return True
+
+    async def _graph(self) -> dict[str, Any] | None:
+        """What to send, its inputs placed; None when that failed and the job has been dealt with."""
+        try:
+            return await graph_for(self.job, self._link, self._tools.store, self._tools.blobs)
+        except Fault as fault:
+            await self._end(JobState.FAILED, "no input", Failure("input_missing", fault.message, hint=fault.hint))
+        except Unreachable as error:
+            await self._give_back(error.message)
+        return None
+
+    async def _nodes(self) -> Iterable[str]:
+        raw = await self._tools.store.read(lambda session: session.engine.graph(self.job))
+        nodes: dict[str, Any] = msgspec.json.decode(raw)
+        return nodes
+
+    async def _stop(self) -> None:
+        try:
+            await self._link.driver.stop(self.prompt_id)
+        except Unreachable as error:
+            logger.info("job {}: could not be stopped yet: {}", self.job.id, error.message)
+        self._look.set()
+
+    # listening
+
+    def hear(self, hint: Hint) -> None:
+        match hint.kind:
+            case HintKind.BEGUN:
+                self._begin()
+            case HintKind.PROGRESS | HintKind.OUTPUT:
+                self._advance(hint)
+            case HintKind.ENDING:
+                self._announced = True
+                asyncio.get_running_loop().call_later(ENDING_PATIENCE, self._look.set)
+            case HintKind.OVER:
+                self._announced = True
+                self._look.set()
+            case HintKind.CONNECTED:
+                self._look.set()
+
+    def _begin(self) -> None:
+        if not self._begun:
+            self._begun = True
+            self._aside(self._tools.store.submit(lambda session: session.engine.begin(self.job, time.time())))
+
+    def _advance(self, hint: Hint) -> None:
+        if hint.produced:
+            self._collector.start(hint.produced)
+        grown = self._progress.update(hint.done, hint.fractions)
+        now = time.monotonic()
+        if grown and now - self._progress_at >= PROGRESS_INTERVAL:
+            self._progress_at = now
+            data = {"percent": self.percent, "node_id": hint.node_id}
+            self._tools.bus.publish(JobEvent(self.job.tenant_id, self.job.id, None, "progress", time.time(), data))
+
+    # judging
+
+    async def _settle(self) -> None:
+        """Waits until the evidence says how it ended, then stores that."""
+        wait = self._tools.limits.first_look
+        while True:
+            heard = await self._wait(wait)
+            found = await self._judge()
+            if isinstance(found, Ending):
+                return await self._store_ending(found)
+            if isinstance(found, Fate):
+                return await self._store_fate(found)
+            if self._cancelling:
+                await self._stop()  # an interrupt that came between two nodes may have missed
+            wait = self._tools.limits.first_look if heard else min(wait * 1.5, self._tools.limits.last_look)
+
+    async def _wait(self, seconds: float) -> bool:
+        """Until something is heard, or ``seconds`` of silence. Returns whether something was."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._look.wait()
+        except TimeoutError:
+            return False
+        self._look.clear()
+        return True
+
+    async def _judge(self) -> Ending | Fate | None:
+        """The evidence, read until it is conclusive; None while the prompt waits or runs over there."""
+        pause, missing_since = 0.02, time.monotonic()
+        while True:
+            try:
+                seen = await self._link.driver.look(self.prompt_id)
+            except Unreachable:
+                if self._link.silence() > self._tools.limits.lost:
+                    return Fate.BACKEND_LOST
+                return None
+            if seen.ending:
+                return seen.ending
+            if seen.where is not Where.ABSENT:
+                if seen.where is Where.RUNNING:
+                    self._begin()
+                return None
+            missing = time.monotonic() - missing_since
+            if missing > self._patience():
+                return Fate.FORGOTTEN if self._begun or self._announced else Fate.NEVER_RECEIVED
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 0.5)
+
+    def _patience(self) -> float:
+        """How long a prompt must be absent from queue and history to be gone."""
+        if self._announced:
+            return self._tools.limits.history
+        return CANCEL_PATIENCE if self._cancelling else self._tools.limits.absence
+
+    # storing
+
+    async def _store_ending(self, ending: Ending) -> None:
+        self._link.release(self.prompt_id)  # the backend is free while we fetch
+        if ending.failure:
+            await self._end(JobState.FAILED, "failed", ending.failure)
+        elif ending.interrupted and self._cancelling:
+            await self._end(JobState.CANCELLED, "cancelled")
+        elif ending.interrupted:
+            failure = Failure(
+                "interrupted", f"somebody interrupted it on backend '{self._link.backend.name}'", hint="submit it again"
+            )
+            await self._end(JobState.FAILED, "interrupted", failure)
+        else:
+            await self._store_outputs(ending)
+
+    async def _store_outputs(self, ending: Ending) -> None:
+        while True:
+            try:
+                outputs = await self._collector.finish(ending.produced)
+                break
+            except Gone as error:
+                return await self._end(
+                    JobState.FAILED, "output missing", Failure("output_missing", error.message, hint=error.hint)
+                )
+            except Unreachable as error:
+                if self._link.silence() > self._tools.limits.lost:
+                    return await self._give_back(f"its results were lost: {error.message}")
+            except Fault as fault:  # our own disk is full: the results stay where they are until there is room
+                logger.error("job {}: {}", self.job.id, fault.message)
+            await asyncio.sleep(1.0)
+        now = time.time()
+        await self._tools.store.write(
+            lambda session: session.engine.end(self.job, JobState.SUCCEEDED, now, outcome="succeeded", outputs=outputs)
+        )
+        if self.job.free_cache:
+            self._aside(asyncio.ensure_future(self._free()))
+
+    async def _store_fate(self, fate: Fate) -> None:
+        if self._cancelling and fate is not Fate.BACKEND_LOST:
+            return await self._end(JobState.CANCELLED, "cancelled")
+        name = self._link.backend.name
+        reasons = {
+            Fate.NEVER_RECEIVED: f"backend '{name}' never received it",
+            Fate.FORGOTTEN: f"backend '{name}' has forgotten it, as after a restart",
+            Fate.BACKEND_LOST: f"backend '{name}' was lost",
+        }
+        await self._give_back(reasons[fate])
+
+    async def _give_back(self, reason: str) -> None:
+        """Back to the queue, unless the job was to be cancelled or has had all its attempts."""
+        if self._cancelling:
+            return await self._end(JobState.CANCELLED, f"cancelled; {reason}")
+        if self.job.attempt >= self._tools.limits.attempts:
+            text = f"given up after {self.job.attempt} attempts; the last: {reason}"
+            return await self._end(
+                JobState.FAILED, reason, Failure("backend_lost", text, hint="see whether the backends are healthy")
+            )
+        logger.info("job {} goes back to the queue: {}", self.job.id, reason)
+        await self._tools.store.write(lambda session: session.engine.requeue(self.job, reason, time.time()))
+        self._link.release(self.prompt_id)
+
+    async def _end(self, state: JobState, outcome: str, failure: Failure | None = None) -> None:
+        self._link.release(self.prompt_id)
+        await self._tools.store.write(
+            lambda session: session.engine.end(self.job, state, time.time(), outcome=outcome, failure=failure)
+        )
+
+    async def _free(self) -> None:
+        try:
+            await self._link.driver.free()
+        except Unreachable as error:
+            logger.info("backend {}: its cache was not freed: {}", self._link.backend.name, error.message)
+
+    def _aside(self, future: asyncio.Future[Any]) -> None:
+        """Keeps a future that nobody waits for alive, and its failure from passing unseen."""
+        self._side_tasks.add(future)
+        future.add_done_callback(self._side_done)
+
+    def _side_done(self, future: asyncio.Future[Any]) -> None:
+        self._side_tasks.discard(future)
+        if not future.cancelled() and (error := future.exception()):
+            logger.error("job {}: {}", self.job.id, error)

@@ -1,0 +1,110 @@
+"""Registering and changing backends."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from comfyone.errors import Fault
+from comfyone.gateway.domain.backends import Backend, BackendState, Health, clean_url, is_url, name_of_url
+from comfyone.gateway.domain.evidence import Unreachable, WrongServer
+from comfyone.gateway.domain.ids import new_id
+from comfyone.gateway.domain.tenants import Principal, Scope
+from comfyone.gateway.ports import Dispatch, Store
+
+__all__ = ["Backends", "SeenBackend"]
+
+MAX_NAME = 200
+
+
+@dataclass(frozen=True, slots=True)
+class SeenBackend:
+    """A backend and what we see of it."""
+
+    backend: Backend
+    health: Health
+
+
+class Backends:
+    """``configured`` maps the names that the operator has given to servers to their urls."""
+
+    def __init__(self, store: Store, dispatch: Dispatch, configured: Mapping[str, str]) -> None:
+        self._store = store
+        self._dispatch = dispatch
+        self._configured = configured
+
+    async def all(self, principal: Principal) -> list[SeenBackend]:
+        backends = await self._store.read(lambda session: session.tenant(principal.tenant_id).backends())
+        return [self._seen(backend) for backend in backends]
+
+    async def get(self, principal: Principal, key: str) -> SeenBackend:
+        return self._seen(await self._store.read(lambda session: session.tenant(principal.tenant_id).backend(key)))
+
+    async def register(
+        self,
+        principal: Principal,
+        instance_id: str,
+        *,
+        url: str | None,
+        weight: int,
+        labels: Mapping[str, str],
+        state: BackendState,
+    ) -> SeenBackend:
+        """Raises:
+        Fault: ``backend_unresolvable``, ``backend_unreachable``, ``not_comfyui``, or ``conflict``.
+        """
+        principal.require(Scope.BACKENDS)
+        address = self._resolve(instance_id, url)
+        name = name_of_url(address) if is_url(instance_id) else instance_id
+        backend = Backend(new_id(), principal.tenant_id, name, instance_id, address, state, weight, labels, time.time())
+        if state is not BackendState.DOWN:
+            await self._probe(backend)
+        backend = await self._store.write(lambda session: session.tenant(principal.tenant_id).add_backend(backend))
+        self._dispatch.attach(backend)
+        return self._seen(backend)
+
+    async def change(
+        self,
+        principal: Principal,
+        key: str,
+        *,
+        state: BackendState | None,
+        weight: int | None,
+        labels: Mapping[str, str] | None,
+    ) -> SeenBackend:
+        principal.require(Scope.BACKENDS)
+        backend = await self._store.write(
+            lambda session: session.tenant(principal.tenant_id).change_backend(
+                key, state=state, weight=weight, labels=labels
+            )
+        )
+        self._dispatch.attach(backend)
+        return self._seen(backend)
+
+    async def delete(self, principal: Principal, key: str) -> None:
+        principal.require(Scope.BACKENDS)
+        backend = await self._store.write(lambda session: session.tenant(principal.tenant_id).delete_backend(key))
+        await self._dispatch.detach(backend)
+
+    def _resolve(self, instance_id: str, url: str | None) -> str:
+        if not instance_id or len(instance_id) > MAX_NAME or not instance_id.isprintable():
+            raise Fault("invalid_body", f"an instance_id is 1 to {MAX_NAME} printable characters", field="instance_id")
+        if url is not None:
+            return clean_url(url)
+        if is_url(instance_id):
+            return clean_url(instance_id)
+        if instance_id in self._configured:
+            return clean_url(self._configured[instance_id])
+        raise Fault("backend_unresolvable", f"no address is known for '{instance_id}'", field="instance_id")
+
+    async def _probe(self, backend: Backend) -> None:
+        try:
+            await self._dispatch.probe(backend)
+        except WrongServer as error:
+            raise Fault("not_comfyui", error.message, field="url") from error
+        except Unreachable as error:
+            raise Fault("backend_unreachable", error.message, field="url") from error
+
+    def _seen(self, backend: Backend) -> SeenBackend:
+        return SeenBackend(backend, self._dispatch.health(backend.id))

@@ -1,0 +1,69 @@
+"""Uploading, reading and deleting files."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from comfyone.errors import Fault
+from comfyone.gateway.domain.files import Asset, Blob, check_file_name, mime_of_name
+from comfyone.gateway.domain.ids import new_id
+from comfyone.gateway.domain.tenants import Principal, Scope
+from comfyone.gateway.ports import Blobs, Store
+
+__all__ = ["Files"]
+
+_MEDIA = ("image", "video", "audio")
+_TEXTUAL = frozenset({"image/svg+xml"})
+"""Media types whose content is text, so that no first bytes tell them."""
+
+
+class Files:
+    """``limit`` is the size of the largest file, in bytes."""
+
+    def __init__(self, store: Store, blobs: Blobs, limit: int) -> None:
+        self._store = store
+        self._blobs = blobs
+        self.limit = limit
+
+    async def upload(
+        self, principal: Principal, name: str | None, declared: str | None, chunks: AsyncIterator[bytes]
+    ) -> Asset:
+        """Stores a file under its content. The same content and name again is the same asset.
+
+        Args:
+            declared: The media type that the uploader claims, if any.
+
+        Raises:
+            Fault: ``bad_file_name``, ``too_large``, ``empty_file``, or ``wrong_file_type`` when the content is not the kind of
+                medium that name or claimed type say.
+        """
+        principal.require(Scope.JOBS)
+        name = check_file_name(name)
+        blob = await self._blobs.put(chunks, limit=self.limit)
+        if blob.size == 0:
+            raise Fault("empty_file", f"'{name}' has no bytes", field="file")
+        for claimed in (declared, mime_of_name(name)):
+            _check_type(name, claimed, blob)
+        mime = blob.mime or mime_of_name(name)
+        asset = Asset(new_id(), principal.tenant_id, blob.hash, name, mime, blob.size, time.time())
+        return await self._store.write(
+            lambda session: session.tenant(principal.tenant_id).add_asset(asset, uploaded=True)
+        )
+
+    async def get(self, principal: Principal, asset_id: str) -> tuple[Asset, Path]:
+        principal.require(Scope.JOBS)
+        asset = await self._store.read(lambda session: session.tenant(principal.tenant_id).asset(asset_id))
+        return asset, self._blobs.path(asset.hash)
+
+    async def delete(self, principal: Principal, asset_id: str) -> None:
+        principal.require(Scope.JOBS)
+        await self._store.write(lambda session: session.tenant(principal.tenant_id).delete_asset(asset_id))
+
+
+def _check_type(name: str, claimed: str | None, blob: Blob) -> None:
+    kind = (claimed or "").partition("/")[0]
+    if kind in _MEDIA and claimed not in _TEXTUAL and (blob.mime or "").partition("/")[0] != kind:
+        found = blob.mime or "no known medium"
+        raise Fault("wrong_file_type", f"'{name}' claims to be {claimed}, but its content is {found}", field="file")

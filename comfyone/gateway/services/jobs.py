@@ -1,0 +1,217 @@
+"""Submitting, watching and cancelling jobs."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from comfyone.errors import Fault
+from comfyone.gateway.domain.files import parse_asset_path
+from comfyone.gateway.domain.ids import new_id
+from comfyone.gateway.domain.jobs import TERMINAL, JobEvent, JobState, NewJob
+from comfyone.gateway.domain.tenants import Principal, Scope
+from comfyone.gateway.domain.workflows import InputType, Values, Workflow, check_raw_graph, check_values, named_values
+from comfyone.gateway.ports import Bus, Dispatch, JobView, Session, Store, TenantDoor
+from comfyone.graph.document import Graph
+
+__all__ = ["Jobs", "Submission"]
+
+MAX_GRAPHS = 256
+MAX_KEY = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A job as it was asked for.
+
+    Either ``workflow`` (id or name) with ``values`` by node or ``named`` by input name; or ``graph``, with its bytes in ``raw``.
+    ``digest`` stands for the whole body, so that a repeat under the same idempotency key can be told from another job.
+    """
+
+    workflow: str | None = None
+    values: Values | None = None
+    named: dict[str, Any] | None = None
+    graph: Any = None
+    raw: bytes | None = None
+    outputs: tuple[str, ...] = ()
+    backend: str | None = None
+    priority: int = 0
+    free_cache: bool = False
+    free_gpu: bool = True
+    idempotency_key: str | None = None
+    digest: bytes = b""
+
+
+class Jobs:
+    def __init__(self, store: Store, bus: Bus, dispatch: Dispatch) -> None:
+        self._store = store
+        self._bus = bus
+        self._dispatch = dispatch
+        self._graphs: OrderedDict[tuple[str, int], Graph] = OrderedDict()
+
+    async def submit(self, principal: Principal, submission: Submission) -> tuple[str, bool]:
+        """Queues a job; when this returns, it is committed (law 1).
+
+        Returns:
+            The job's id, and whether it was there before under the same idempotency key.
+
+        Raises:
+            Fault: naming the input that does not fit, or the workflow, file or backend that does not exist.
+        """
+        principal.require(Scope.JOBS)
+        if submission.graph is not None:
+            principal.require(Scope.GRAPHS)
+        if submission.idempotency_key is not None and not 0 < len(submission.idempotency_key) <= MAX_KEY:
+            raise Fault("invalid_body", f"an Idempotency-Key has 1 to {MAX_KEY} characters", field="Idempotency-Key")
+        job = await self._store.read(lambda session: self._checked(session.tenant(principal.tenant_id), submission))
+        if isinstance(job, str):
+            return job, True
+        committed = self._store.submit(lambda session: session.tenant(principal.tenant_id).add_job(job))
+        self._dispatch.wake(principal.tenant_id)
+        return await committed
+
+    def _checked(self, door: TenantDoor, submission: Submission) -> NewJob | str:
+        if submission.idempotency_key is not None:
+            earlier = door.replayed(submission.idempotency_key, submission.digest)
+            if earlier is not None:
+                return earlier
+        if not door.backends():
+            raise Fault("no_backend", "no backend is registered")
+        backend = door.backend(submission.backend) if submission.backend else None
+        workflow = door.workflow(submission.workflow) if submission.workflow else None
+        values: Values = {}
+        if workflow:
+            values = self._values(door, workflow, submission)
+        else:
+            check_raw_graph(submission.graph, submission.outputs)
+        return NewJob(
+            id=new_id(),
+            workflow_id=workflow.id if workflow else None,
+            version=workflow.version if workflow else None,
+            values=msgspec.json.encode(values),
+            outputs=workflow.outputs if workflow else submission.outputs,
+            graph=submission.raw,
+            backend_id=backend.id if backend else None,
+            priority=submission.priority,
+            free_cache=submission.free_cache,
+            free_gpu=submission.free_gpu,
+            created_at=time.time(),
+            idempotency_key=submission.idempotency_key,
+            digest=submission.digest,
+        )
+
+    def _values(self, door: TenantDoor, workflow: Workflow, submission: Submission) -> Values:
+        given = submission.values if submission.named is None else named_values(workflow, submission.named)
+        values = check_values(workflow, self._graph(workflow), given or {})
+        _check_images(door, workflow, values)
+        return values
+
+    def _graph(self, workflow: Workflow) -> Graph:
+        key = (workflow.id, workflow.version)
+        graph = self._graphs.get(key)
+        if graph is None:
+            graph = self._graphs[key] = msgspec.json.decode(workflow.graph)
+            if len(self._graphs) > MAX_GRAPHS:
+                self._graphs.popitem(last=False)
+        return graph
+
+    async def get(self, principal: Principal, job_id: str, wait: float = 0.0) -> JobView:
+        """A job as it stands; with ``wait``, as soon as it has ended or after that many seconds."""
+        principal.require(Scope.JOBS)
+
+        def query(session: Session) -> JobView:
+            return session.tenant(principal.tenant_id).job(job_id)
+
+        if wait <= 0:
+            return await self._store.read(query)
+        with self._bus.subscribe(job_id) as events:
+            view = await self._store.read(query)
+            if view.job.state not in TERMINAL:
+                try:
+                    async with asyncio.timeout(wait):
+                        await _until_terminal(events)
+                except TimeoutError:
+                    pass
+                view = await self._store.read(query)
+        return view
+
+    async def page(self, principal: Principal, *, limit: int, offset: int, states: Sequence[JobState]) -> list[JobView]:
+        """Newest first."""
+        principal.require(Scope.JOBS)
+        return await self._store.read(
+            lambda session: session.tenant(principal.tenant_id).jobs(limit=limit, offset=offset, states=states)
+        )
+
+    async def cancel(self, principal: Principal, job_id: str) -> JobView:
+        """Cancels a job: at once while it waits here, else as soon as its backend has let go of it.
+
+        Raises:
+            Fault: ``job_finished`` when it has ended already.
+        """
+        principal.require(Scope.JOBS)
+        job = await self._store.write(lambda session: session.tenant(principal.tenant_id).cancel(job_id, time.time()))
+        if job.state not in TERMINAL:
+            await self._dispatch.cancel(job_id)
+        return await self.get(principal, job_id)
+
+    async def events(self, principal: Principal, job_id: str, after: int) -> AsyncIterator[JobEvent]:
+        """Everything that happens to a job from number ``after`` on, until it has ended; progress as it comes.
+
+        The first step raises ``not_found`` for a job that is not the principal's.
+        """
+        principal.require(Scope.JOBS)
+        with self._bus.subscribe(job_id) as live:
+            state, kept = await self._store.read(
+                lambda session: _history(session.tenant(principal.tenant_id), job_id, after)
+            )
+            for event in kept:
+                after = event.number or after
+                yield event
+            if state in TERMINAL:
+                return
+            async for event in live:
+                if event.number is not None and event.number <= after:
+                    continue
+                yield event
+                if event.terminal:
+                    return
+
+    async def queue(self, tenant_id: str, limit: int) -> list[str]:
+        """The ids of a tenant's waiting jobs, the next one first."""
+        return await self._store.read(lambda session: session.tenant(tenant_id).queue(limit))
+
+
+def _history(door: TenantDoor, job_id: str, after: int) -> tuple[JobState, list[JobEvent]]:
+    return door.job(job_id).job.state, door.events(job_id, after)
+
+
+async def _until_terminal(events: AsyncIterator[JobEvent]) -> None:
+    async for event in events:
+        if event.terminal:
+            return
+
+
+def _check_images(door: TenantDoor, workflow: Workflow, values: Values) -> None:
+    """Every image must be a file of this tenant, and an image."""
+    images = {(spec.id, spec.name): spec for spec in workflow.inputs if spec.type is InputType.IMAGE}
+    named = {key: parse_asset_path(values[key[0]][key[1]]) for key in images if key[1] in values.get(key[0], {})}
+    if not named:
+        return
+    assets = door.assets({asset_id for asset_id in named.values() if asset_id})
+    for key, asset_id in named.items():
+        asset = assets.get(asset_id or "")
+        if asset is None:
+            raise Fault(
+                "asset_unknown", f"{images[key].label}: no file '{values[key[0]][key[1]]}' was uploaded", field=key[1]
+            )
+        if not asset.mime.startswith("image/"):
+            hint = "give the path of an uploaded image"
+            raise Fault(
+                "invalid_input", f"{images[key].label}: '{asset.name}' is {asset.mime}", field=key[1], hint=hint
+            )

@@ -1,0 +1,98 @@
+"""Settings: one schema for the file (YAML), the environment (``COMFYONE_*``) and the arguments, each above the one before."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+from comfyone.errors import ComfyOneError
+
+__all__ = ["DEFAULT_STATE", "GatewaySettings", "SettingsError", "load_settings"]
+
+PREFIX = "COMFYONE_"
+DEFAULT_STATE = Path.home() / ".comfyone"
+
+
+class SettingsError(ComfyOneError):
+    """A setting has a value that it cannot take; the message names the setting and where it came from."""
+
+
+class GatewaySettings(BaseModel):
+    """Everything about a gateway that can be set. Sizes are bytes, times seconds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(8080, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    state_dir: Path = Field(DEFAULT_STATE, description="folder of the database and the files")
+    backends: Mapping[str, str] = Field(
+        default_factory=dict, description="servers that tenants may register by name: name → url"
+    )
+    bootstrap_key: SecretStr | None = Field(None, description="key of a tenant 'default' that the first start makes")
+    max_body: int = Field(16 * 1024**2, ge=1024, description="largest JSON body")
+    max_upload: int = Field(2 * 1024**3, ge=1, description="largest file")
+    max_sockets: int = Field(64, ge=1, description="open WebSockets of one tenant")
+    schedule_timeout: float = Field(300.0, gt=0, description="how long a job waits while no backend could take it")
+    lost_after: float = Field(60.0, gt=0, description="how long a backend may be silent before its jobs go elsewhere")
+    attempts: int = Field(3, ge=1, description="how often a job is given to a backend before it fails as lost")
+    retention: float = Field(3 * 24 * 3600.0, gt=0, description="how long ended jobs and their results are kept")
+    log_level: str = Field(
+        "INFO", pattern="^(TRACE|DEBUG|INFO|WARNING|ERROR)$", description="least level that is logged"
+    )
+
+
+def load_settings(
+    file: Path | None, arguments: Mapping[str, Any], environment: Mapping[str, str] = os.environ
+) -> GatewaySettings:
+    """The settings that are in force.
+
+    Args:
+        file: A YAML file with settings by name, or None.
+        arguments: What was given on the command line; None values count as not given.
+
+    Raises:
+        SettingsError: naming the setting, its value's fault, and its origin.
+    """
+    sources: dict[str, Mapping[str, Any]] = {
+        f"file {file}": _from_file(file) if file else {},
+        "the environment": _from_environment(environment),
+        "the command line": {name: value for name, value in arguments.items() if value is not None},
+    }
+    merged = {name: value for source in sources.values() for name, value in source.items()}
+    try:
+        return GatewaySettings.model_validate(merged)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        name = str(first["loc"][0]) if first["loc"] else "settings"
+        origin = next((origin for origin, source in reversed(sources.items()) if name in source), "the defaults")
+        hint = (
+            f"settings are: {', '.join(GatewaySettings.model_fields)}" if first["type"] == "extra_forbidden" else None
+        )
+        raise SettingsError(f"setting '{name}' from {origin}: {first['msg']}", hint=hint) from None
+
+
+def _from_file(file: Path) -> Mapping[str, Any]:
+    try:
+        content = yaml.safe_load(file.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise SettingsError(f"the settings file {file} cannot be read: {error}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise SettingsError(f"the settings file {file} holds no mapping of names to values")
+    return {str(name).replace("-", "_"): value for name, value in content.items()}
+
+
+def _from_environment(environment: Mapping[str, str]) -> Mapping[str, Any]:
+    """Of the ``COMFYONE_*`` variables those that are settings; the client has its own (`COMFYONE_API_KEY`)."""
+    found: dict[str, Any] = {}
+    for name in GatewaySettings.model_fields:
+        value = environment.get(PREFIX + name.upper())
+        if value is not None:
+            found[name] = yaml.safe_load(value) if name == "backends" else value
+    return found

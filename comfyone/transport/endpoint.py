@@ -1,0 +1,150 @@
+"""Where the server is: its address, its WebSocket, and which URLs may see the key."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from urllib.parse import SplitResult, urlsplit, urlunsplit
+
+from comfyone.errors import ValidationError
+
+__all__ = ["HOSTED_DOMAIN", "ApiKey", "Endpoint", "origin"]
+
+HOSTED_DOMAIN = "pandora-server-cf.onethingai.com"
+_HOSTED_ZONE = "onethingai.com"
+_PORTS = {"http": 80, "https": 443}
+_HOST = re.compile(r"^(?:[^\s\x00-\x1f/\\?#@:\[\]%]+|[0-9a-fA-F:.]+)$")
+_FORMS = "give a host, host:port, or a URL such as http://127.0.0.1:8080"
+
+
+class ApiKey:
+    """A key that shows itself only where `reveal` is called.
+
+    Raises:
+        ValidationError: The key is empty or holds what no key holds. The message does not repeat it.
+    """
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        if not isinstance(value, str) or not value:
+            raise ValidationError("api_key must be a non-empty string")
+        if not value.isascii() or not value.isprintable() or " " in value:
+            hint = "it may have come with a line break; strip it"
+            raise ValidationError("api_key holds white space, a control character or a non-ASCII character", hint=hint)
+        self._value = value
+
+    def reveal(self) -> str:
+        """The key itself, for a header or a first frame."""
+        return self._value
+
+    def hide(self, text: str) -> str:
+        """The text with the key in it masked."""
+        return text.replace(self._value, "***")
+
+    def __repr__(self) -> str:
+        return "ApiKey('***')"
+
+    __str__ = __repr__
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """The base address of a server, without a slash at its end."""
+
+    base_url: str
+
+    @classmethod
+    def parse(cls, domain: str) -> Endpoint:
+        """Read a bare host, ``host:port`` or a URL; a path prefix is kept.
+
+        A bare host means https, but for loopback, where it means http.
+
+        Raises:
+            ValidationError: It is none of these.
+        """
+        if not isinstance(domain, str) or not domain.strip():
+            raise ValidationError("domain must be a non-empty string", hint=_FORMS)
+        text = domain.strip()
+        parts, port = _split(text if "://" in text else f"//{text}")
+        host = parts.hostname or ""
+        scheme = parts.scheme or ("http" if _is_loopback(host) else "https")
+        if scheme not in _PORTS:
+            raise ValidationError(f"domain has the scheme {scheme!r}; only http and https are known", hint=_FORMS)
+        shown = f"[{host}]" if ":" in host else host
+        netloc = shown if port is None else f"{shown}:{port}"
+        return cls(urlunsplit((scheme, netloc, parts.path.rstrip("/"), "", "")))
+
+    @property
+    def ws_url(self) -> str:
+        """The address of the WebSocket."""
+        return f"ws{self.base_url.removeprefix('http')}/v1/ws"
+
+    @property
+    def domain(self) -> str:
+        """Host and port."""
+        return urlsplit(self.base_url).netloc
+
+    @property
+    def hosted(self) -> bool:
+        """Whether this is the hosted service, which gets nothing that its contract does not know."""
+        return _in_zone(urlsplit(self.base_url).hostname)
+
+    def resolve(self, path: str) -> str:
+        """The absolute URL of a path below the base, or of a URL as a result names it.
+
+        Raises:
+            ValidationError: An absolute URL is none that can be called.
+        """
+        if path.startswith("//"):
+            path = f"{urlsplit(self.base_url).scheme}:{path}"
+        if re.match(r"[a-zA-Z][a-zA-Z0-9+.-]*:", path):
+            if origin(path)[0] not in _PORTS:
+                raise ValidationError("url is neither http nor https")
+            return path
+        prefix = urlsplit(self.base_url).path
+        if prefix and path.startswith(f"{prefix}/"):
+            path = path.removeprefix(prefix)
+        return f"{self.base_url}/{path.lstrip('/')}"
+
+    def trusts(self, url: str) -> bool:
+        """Whether the key may travel to this URL: same origin, or within the hosted service over https."""
+        if origin(url) == origin(self.base_url):
+            return True
+        parts = urlsplit(url)
+        return self.hosted and parts.scheme == "https" and _in_zone(parts.hostname)
+
+
+def origin(url: str) -> tuple[str, str, int | None]:
+    """Scheme, host and port of a URL; the port is the scheme's own where none is given."""
+    parts, port = _split(url, "url")
+    return parts.scheme, (parts.hostname or ""), port or _PORTS.get(parts.scheme)
+
+
+def _split(text: str, what: str = "domain") -> tuple[SplitResult, int | None]:
+    # Nothing of the text is repeated in an error: it might hold a password.
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError as error:
+        raise ValidationError(f"{what} is no address", hint=_FORMS) from error
+    if parts.username is not None or parts.password is not None:
+        raise ValidationError(f"{what} holds a user name or password", hint="the key goes into 'api_key'")
+    if not _HOST.match(parts.hostname or "") or any(ord(char) < 33 or char == "\\" for char in text):
+        raise ValidationError(f"{what} has no host, or characters that no address has", hint=_FORMS)
+    return parts, port
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return address.is_loopback or address.is_unspecified
+
+
+def _in_zone(host: str | None) -> bool:
+    return host is not None and (host == _HOSTED_ZONE or host.endswith(f".{_HOSTED_ZONE}"))

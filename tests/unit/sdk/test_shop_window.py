@@ -1,0 +1,135 @@
+"""What `comfyone` exports, where older code finds it, and what importing it costs."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+import time
+
+import pytest
+
+import comfyone
+
+EXPORTED = [
+    "APIError",
+    "APIResponse",
+    "AssetRecord",
+    "AuthenticationError",
+    "BackendRecord",
+    "ComfyOne",
+    "ComfyOneClient",
+    "ComfyOneError",
+    "ConflictError",
+    "ConnectionError",
+    "IOType",
+    "InvalidRequestError",
+    "Job",
+    "JobCancelledError",
+    "JobError",
+    "JobEvent",
+    "JobFailedError",
+    "JobStatus",
+    "JobTimeoutError",
+    "NotFoundError",
+    "OneThingAIWebSocket",
+    "Output",
+    "OutputRecord",
+    "PermissionDeniedError",
+    "PromptInput",
+    "PromptPayload",
+    "RateLimitError",
+    "Result",
+    "ServerError",
+    "ValidationError",
+    "WorkflowInput",
+    "WorkflowInputPayload",
+    "WorkflowOutput",
+    "WorkflowOutputPayload",
+    "WorkflowPayload",
+    "WorkflowRecord",
+    "__version__",
+]
+
+OLD_HOMES = {
+    "comfyone.api.client": ["ComfyOneClient"],
+    "comfyone.api.models": [
+        "IOType",
+        "WorkflowInput",
+        "WorkflowInputPayload",
+        "WorkflowOutput",
+        "WorkflowOutputPayload",
+        "WorkflowPayload",
+        "PromptInput",
+        "PromptPayload",
+        "APIResponse",
+    ],
+    "comfyone.api.exceptions": [
+        "ComfyOneError",
+        "ValidationError",
+        "APIError",
+        "AuthenticationError",
+        "ConnectionError",
+    ],
+    "comfyone.api.websocket.websocket_client": ["OneThingAIWebSocket"],
+}
+
+
+@pytest.mark.seed("S1-02", "S1-56")
+def test_the_exported_names_are_these_and_each_is_there() -> None:
+    assert comfyone.__all__ == EXPORTED
+    assert set(EXPORTED) <= set(dir(comfyone))
+    for name in EXPORTED:
+        assert getattr(comfyone, name) is not None
+    with pytest.raises(AttributeError, match="Nothing"):
+        _ = comfyone.Nothing  # type: ignore[attr-defined]
+
+
+@pytest.mark.seed("S1-52", "S1-56")
+def test_the_old_homes_give_the_same_objects() -> None:
+    for module, names in OLD_HOMES.items():
+        for name in names:
+            assert getattr(importlib.import_module(module), name) is getattr(comfyone, name)
+    assert importlib.import_module("comfyone.utils.logging").setup_logger
+    assert importlib.import_module("comfyone.utils.debug").debug_context
+
+
+@pytest.mark.seed("S1-38", "S1-39", "S1-40", "S1-41", "S1-42")
+def test_the_error_tree_is_that_of_the_contract() -> None:
+    error = comfyone.ComfyOneError("what", {"where": "here"})
+    assert (str(error), error.context) == ("what", {"where": "here"})
+    assert comfyone.APIError(7, "what", {"a": 1}).code == 7
+    assert comfyone.AuthenticationError(401, "Invalid API key").message == "Invalid API key"
+    assert issubclass(comfyone.ValidationError, comfyone.ComfyOneError)
+    assert issubclass(comfyone.APIError, comfyone.ComfyOneError)
+    assert issubclass(comfyone.AuthenticationError, comfyone.APIError)
+    assert issubclass(comfyone.ConnectionError, comfyone.APIError)
+    assert comfyone.ConnectionError("no answer").code == 0
+
+
+def _loaded_by(statement: str) -> set[str]:
+    code = f"import sys; {statement}; print(*sys.modules)"
+    return set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+
+
+def test_the_import_loads_nothing_that_it_does_not_need() -> None:
+    servers = {"fastapi", "sqlalchemy", "msgspec", "uvicorn", "aiohttp", "typer", "rich", "PIL", "yaml"}
+    stacks = {"requests", "websocket", "tenacity"}
+    assert not _loaded_by("import comfyone") & (servers | stacks | {"pydantic"})
+    assert not _loaded_by("from comfyone import ComfyOne") & (servers | stacks)
+    assert not _loaded_by("import comfyone; comfyone.ComfyOne('k')") & servers
+
+
+def _best(statement: str, rounds: int = 7) -> float:
+    best = float("inf")
+    for _ in range(rounds):
+        started = time.perf_counter()
+        subprocess.run([sys.executable, "-c", statement], check=True)
+        best = min(best, time.perf_counter() - started)
+    return best
+
+
+def test_the_import_costs_no_more_than_its_dependencies_allow() -> None:
+    base = _best("import requests, pydantic")
+    assert _best("from comfyone import ComfyOne") <= 1.3 * base
+    assert _best("import comfyone") <= base
