@@ -1,4 +1,8 @@
-"""`ComfyOne`: the client as most people use it."""
+"""`ComfyOne`: the client as most people use it.
+
+The HTTP, WebSocket and model libraries are loaded with the first client, not with the class: that is why some imports
+stand in functions here.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +11,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from comfyone.api.job import Job
-from comfyone.api.result import Result
-from comfyone.api.submission import Inputs, Submission
 from comfyone.errors import ValidationError
 from comfyone.transport.endpoint import HOSTED_DOMAIN, Endpoint
 from comfyone.utils.logging import Log, default_logger, setup_logger
 
 if TYPE_CHECKING:
     from comfyone.api.client import ComfyOneClient
+    from comfyone.api.job import Job
+    from comfyone.api.result import Result
+    from comfyone.api.submission import Inputs
     from comfyone.api.websocket.websocket_client import OneThingAIWebSocket
 
 __all__ = ["ComfyOne"]
@@ -54,7 +58,6 @@ class ComfyOne:
         debug: bool = False,
         log_file: str | os.PathLike[str] | None = None,
     ) -> None:
-        # The HTTP and WebSocket libraries are loaded with the first client, which keeps the import of this class cheap.
         from comfyone.api.client import ComfyOneClient  # noqa: PLC0415
         from comfyone.api.websocket.websocket_client import OneThingAIWebSocket  # noqa: PLC0415
 
@@ -104,6 +107,8 @@ class ComfyOne:
 
     def job(self, job_id: str) -> Job:
         """Pick up a job by its id. Nothing is sent."""
+        from comfyone.api.job import Job  # noqa: PLC0415
+
         return Job(self.api, job_id)
 
     def submit(
@@ -135,8 +140,10 @@ class ComfyOne:
             InvalidRequestError: A value does not fit the declared input.
             APIError: The server did not take the job.
         """
+        from comfyone.api.submission import Submission  # noqa: PLC0415
+
         submission = Submission(self.api, workflow, inputs, values)
-        return Job(self.api, submission.send(backend, priority, idempotency_key))
+        return self.job(submission.send(backend, priority, idempotency_key))
 
     def run(
         self,

@@ -192,7 +192,8 @@ class Job:
                     if event.number is None or event.number > after:
                         yield event
             except ValueError as error:
-                raise ConnectionError(f"the events of job {self.id} can't be read: {error}") from error
+                # The same bytes would come again: this is no lost connection.
+                raise APIError(200, f"the events of job {self.id} can't be read: {error}") from error
 
     def _polled_events(self) -> Iterator[JobEvent]:
         outage, polls, last = _Outage(), 0, None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Annotated
 
@@ -47,4 +46,4 @@ def gateway(
             arguments["backends"] = dict(pair.partition("=")[::2] for pair in backend)
         settings = load_settings(config, arguments)
         server = need("comfyone.gateway.server", "gateway")
-        asyncio.run(server.serve_gateway(settings))
+        server.serve_gateway(settings)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
-from comfyone.emulator import PortTakenError, Scenario, ScenarioError, Server, serve
+if TYPE_CHECKING:
+    from comfyone.emulator import Server
+
+EXTRA = {"msgspec", "uvloop"}
 
 
 def sandbox(
@@ -31,6 +34,14 @@ def sandbox(
     GET and PATCH /sandbox/scenario.
     """
     errors = Console(stderr=True)
+    try:
+        # Here, so that the other commands are quick and need nothing of it.
+        from comfyone.emulator import PortTakenError, Scenario, ScenarioError, serve  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        if error.name not in EXTRA:
+            raise
+        errors.print(f"sandbox: {error.name} is not installed; pip install 'comfyone[sandbox]'", markup=False)
+        raise typer.Exit(1) from None
     scenario = Scenario(step_time, object_info_delay=object_info_delay, object_info_padding=object_info_padding)
     try:
         scenario.apply_texts(knob or [])
@@ -38,8 +49,9 @@ def sandbox(
     except ScenarioError as error:
         errors.print(f"sandbox: {error}", style="red", markup=False, soft_wrap=True)
         raise typer.Exit(2) from None
-    except PortTakenError as error:
-        errors.print(f"sandbox: {error.strerror}", style="red", markup=False, soft_wrap=True)
+    except OSError as error:
+        told = error.strerror if isinstance(error, PortTakenError) else error
+        errors.print(f"sandbox: {told}", style="red", markup=False, soft_wrap=True)
         raise typer.Exit(1) from None
 
 

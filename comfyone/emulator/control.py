@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from comfyone.emulator.server import Server
 
 OWN = "/sandbox/"
+LONGEST_ABSENCE = 3600
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
@@ -64,10 +66,13 @@ class Control:
 
     async def _away(self, request: web.Request, leave: object) -> web.Response:
         """Be away for ``seconds`` (query parameter); the answer goes out before the connection is cut."""
+        text = request.query.get("seconds", "0")
         try:
-            seconds = float(request.query.get("seconds", "0"))
+            seconds = float(text)
         except ValueError:
-            return _refusal(f"seconds: {request.query['seconds']!r} is not a number")
+            seconds = math.nan
+        if not 0 <= seconds <= LONGEST_ABSENCE:
+            return _refusal(f"seconds: {text!r} is not a number from 0 to {LONGEST_ABSENCE}")
         self._server.after_answer(leave, seconds)
         return answer({"seconds": seconds}, 202)
 
@@ -97,6 +102,7 @@ def troubles(server: Server) -> Middleware:
             await asyncio.sleep(delay)
         if scenario.reset_connections:
             cut(request)
+            return web.Response(status=503)  # nobody hears it, but nothing is done either
         if scenario.fail_requests and scenario.take_failure(path):
             return web.Response(status=scenario.fail_status, text=f"{scenario.fail_status}: the scenario says so\n")
         if _is_foreign(request):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import string
 import struct
@@ -13,10 +14,10 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
 
-import msgspec
 from PIL import Image
 
 from comfyone.emulator import sockets as wire
+from comfyone.emulator.codec import encode
 from comfyone.emulator.files import Files
 from comfyone.emulator.graph import Order, is_link, signatures
 from comfyone.emulator.queue import Item, PromptQueue
@@ -25,6 +26,8 @@ from comfyone.emulator.registry import Node, Shown
 from comfyone.emulator.scenario import Scenario
 from comfyone.emulator.sockets import Sockets
 from comfyone.emulator.validation import type_name
+
+log = logging.getLogger(__name__)
 
 LARGE = 256 * 256
 """Pixels in a node's inputs from which it is computed in a thread, so that the server goes on answering."""
@@ -67,7 +70,13 @@ class Executor:
         """Run what is queued, for ever."""
         while True:
             item = await self.queue.get()
-            await self._perform(item)
+            try:
+                await self._perform(item)
+            except Exception:
+                log.exception("prompt %s broke the worker", item.prompt_id)
+                self.records.end(item.record, "error")
+                if item in self.queue.running:
+                    self.queue.leave(item)
             await asyncio.sleep(0)
 
     def stop(self) -> None:
@@ -277,7 +286,7 @@ class Execution:
         jpeg = _jpeg(preview()) if preview and self._sockets.heard(self._client_id) else b""
         if jpeg and detailed:
             about = self._progress_of(self.node_id, "node_id", "prompt_id", "display_node_id", "parent_node_id")
-            metadata = msgspec.json.encode({**about, "real_node_id": self.node_id, "image_type": "image/jpeg"})
+            metadata = encode({**about, "real_node_id": self.node_id, "image_type": "image/jpeg"})
             payload = struct.pack(">I", len(metadata)) + metadata + jpeg
             self._sockets.send_bytes(wire.PREVIEW_WITH_METADATA, payload, self._client_id)
         told = {"value": value, "max": maximum, "prompt_id": self._item.prompt_id, "node": self.node_id}

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 KINDS = ("input", "output", "temp")
+REMEMBERED = 10_000
 _SUFFIX = re.compile(r" ?\[(input|output|temp)\]$")
 _NUMBER = re.compile(r"(\d+)_?")
 
@@ -39,7 +40,8 @@ class Files:
 
     def __init__(self, root: Path) -> None:
         self.root = root.resolve()
-        self._counters: dict[tuple[Path, str], tuple[int, int]] = {}
+        self._prefixes: dict[tuple[str, str], tuple[Path, str, str]] = {}
+        self._listings: dict[Path, _Listing] = {}
         for kind in KINDS:
             (self.root / kind).mkdir(parents=True, exist_ok=True)
 
@@ -51,7 +53,7 @@ class Files:
         """Forget what was only for a look, as a start does."""
         shutil.rmtree(self.root / "temp", ignore_errors=True)
         (self.root / "temp").mkdir(parents=True, exist_ok=True)
-        self._counters.clear()
+        self.forget()
 
     def split_kind(self, name: str) -> tuple[str, Path | None]:
         """Take ``[input]``, ``[output]`` or ``[temp]`` off the end of a name and give the folder it stands for."""
@@ -74,9 +76,26 @@ class Files:
         Raises:
             OutsideError: the prefix leads out of the folder.
         """
+        prefix = _filled(prefix, width, height)
+        known = self._prefixes.get((kind, prefix)) or self._resolve(kind, prefix)
+        folder, name, subfolder = known
+        return Place(folder, name, self._next_counter(folder, name), subfolder)
+
+    def wrote(self, place: Place, count: int) -> None:
+        """Remember that ``count`` files were written to a place, so that the folder need not be listed again."""
+        listing = self._listings.get(place.folder)
+        if listing:
+            listing.changed = _changed(place.folder)
+            listing.counters[place.name] = place.counter + count
+
+    def forget(self) -> None:
+        """List folders again: somebody else wrote to one."""
+        self._prefixes.clear()
+        self._listings.clear()
+
+    def _resolve(self, kind: str, prefix: str) -> tuple[Path, str, str]:
         root = self.root / kind
-        prefix = os.path.normpath(_filled(prefix, width, height))
-        subfolder, name = os.path.split(prefix)
+        subfolder, name = os.path.split(os.path.normpath(prefix))
         folder = Path(os.path.abspath(root / subfolder))
         if not is_below(folder, root):
             raise OutsideError(
@@ -84,21 +103,34 @@ class Files:
                 f"\n full_output_folder: {folder}\n         output_dir: {root}"
             )
         folder.mkdir(parents=True, exist_ok=True)
-        return Place(folder, name, self._next_counter(folder, name), subfolder)
-
-    def wrote(self, place: Place, count: int) -> None:
-        """Remember that ``count`` files were written to a place, so that the folder need not be listed again."""
-        changed = os.stat(place.folder).st_mtime_ns
-        for key in [key for key in self._counters if key[0] == place.folder]:
-            self._counters[key] = (changed, self._counters[key][1])
-        self._counters[place.folder, place.name] = (changed, place.counter + count)
+        if len(self._prefixes) >= REMEMBERED:
+            self.forget()
+        self._prefixes[kind, prefix] = (folder, name, subfolder)
+        return folder, name, subfolder
 
     def _next_counter(self, folder: Path, name: str) -> int:
-        known = self._counters.get((folder, name))
-        if known and known[0] == os.stat(folder).st_mtime_ns:
-            return known[1]
-        highest = max((_number_in(entry, name) for entry in os.listdir(folder)), default=0)
-        return highest + 1
+        listing, changed = self._listings.get(folder), _changed(folder)
+        if listing is None or listing.changed != changed:
+            listing = self._listings[folder] = _Listing(changed, {})
+        if name not in listing.counters:
+            listing.counters[name] = max((_number_in(entry, name) for entry in os.listdir(folder)), default=0) + 1
+        return listing.counters[name]
+
+
+@dataclass(slots=True)
+class _Listing:
+    """When a folder was last changed, and the next number of each name in it."""
+
+    changed: int
+    counters: dict[str, int]
+
+
+def _changed(folder: Path) -> int:
+    try:
+        return os.stat(folder).st_mtime_ns
+    except FileNotFoundError:  # somebody took it away
+        folder.mkdir(parents=True, exist_ok=True)
+        return 0
 
 
 def _number_in(entry: str, name: str) -> int:

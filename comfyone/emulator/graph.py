@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from typing import Any, TypeGuard
 
-import msgspec
+from comfyone.emulator.codec import encode
 
 Prompt = dict[str, dict[str, Any]]
 
@@ -38,7 +38,7 @@ def signatures(prompt: Prompt, fingerprint: Callable[[str], str]) -> dict[str, b
             node = prompt[node_id]
             inputs = [[name, told(value)] for name, value in sorted(node.get("inputs", {}).items())]
             parts = [node["class_type"], fingerprint(node_id), inputs]
-            done[node_id] = hashlib.blake2b(msgspec.json.encode(parts), digest_size=16).digest()
+            done[node_id] = hashlib.blake2b(encode(parts), digest_size=16).digest()
         return done[node_id]
 
     def told(value: Any) -> Any:

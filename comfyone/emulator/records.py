@@ -10,6 +10,8 @@ from typing import IO
 
 import msgspec
 
+from comfyone.emulator.codec import encode
+
 LIMIT = 100_000
 
 
@@ -76,7 +78,7 @@ class Records:
 
     def _write(self, record: Record) -> None:
         if self._file:
-            self._file.write(msgspec.json.encode(record) + b"\n")
+            self._file.write(encode(record) + b"\n")
             self._file.flush()
 
     def _load(self, path: Path) -> None:

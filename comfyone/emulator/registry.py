@@ -69,11 +69,20 @@ class Node:
     """Looks at the input named ``checked`` in place of the usual limits; a text says what is wrong."""
     checked: str = ""
     is_async: bool = False
+    specs: dict[str, tuple[str, Spec]] = field(init=False)
+    is_listing: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        groups = (("required", self.required), ("optional", self.optional))
+        specs = {name: (group, spec) for group, specs in groups for name, spec in specs.items()}
+        object.__setattr__(self, "specs", specs)
+        object.__setattr__(self, "is_listing", any(callable(spec[0]) for _, spec in specs.values()))
 
     def inputs(self, files: Files) -> dict[str, tuple[str, Spec]]:
         """Each input's category (``required``, ``optional``) and its spec, choices listed."""
-        groups = (("required", self.required), ("optional", self.optional))
-        return {name: (group, _listed(spec, files)) for group, specs in groups for name, spec in specs.items()}
+        if self.is_listing:
+            return {name: (group, _listed(spec, files)) for name, (group, spec) in self.specs.items()}
+        return self.specs
 
     def describe(self, files: Files) -> dict[str, Any]:
         """The entry in ``/object_info``."""

@@ -14,10 +14,10 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from aiohttp import web
 
 from comfyone.emulator import pictures
+from comfyone.emulator.codec import decode, encode
 from comfyone.emulator.files import Files, is_below
 from comfyone.emulator.machine import Machine
 from comfyone.emulator.nodes.sampling import CHECKPOINTS
@@ -53,16 +53,12 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 def answer(body: Any, status: int = 200) -> web.Response:
     """An answer in JSON."""
-    return web.Response(body=msgspec.json.encode(body), status=status, content_type="application/json", charset="utf-8")
+    return web.Response(body=encode(body), status=status, content_type="application/json", charset="utf-8")
 
 
 async def read_json(request: web.Request) -> Any:
     """The body of a request; NaN and Infinity are numbers, as in the original."""
-    data = await request.read()
-    try:
-        return msgspec.json.decode(data)
-    except msgspec.DecodeError:
-        return json.loads(data)
+    return decode(await request.read())
 
 
 class Routes:
@@ -272,6 +268,7 @@ class Routes:
             target = folder / os.path.normpath(subfolder) / name
         if not same:
             write(upload, form, target)
+            self._files.forget()
         return answer({"name": name, "subfolder": subfolder, "type": kind})
 
     def _write_image(self, upload: Any, form: Any, target: Path) -> None:
@@ -294,7 +291,7 @@ def _same(path: Path, upload: Any) -> bool:
 
 def cut(request: web.Request) -> None:
     """End the connection of a request without an answer."""
-    if isinstance(request.transport, asyncio.Transport):
+    if request.transport is not None:
         request.transport.abort()
 
 
@@ -313,5 +310,5 @@ def padding(megabytes: float) -> dict[str, Any]:
         "category": "padding",
         "output_node": False,
     }
-    each = len(msgspec.json.encode(entry))
+    each = len(encode(entry))
     return {f"Padding{i:05}": {**entry, "name": f"Padding{i:05}"} for i in range(-(-int(megabytes * 1e6) // each))}

@@ -120,8 +120,7 @@ class Server:
 
     async def show(self) -> None:
         """Listen again."""
-        if self._listener is None:
-            await self._listen()
+        await self._listen()
 
     def set(self, knobs: Any) -> None:
         """Set knobs, all or none.
@@ -145,6 +144,8 @@ class Server:
         task.add_done_callback(self._tasks.discard)
 
     async def _listen(self) -> None:
+        if self._listener is not None:
+            return
         loop = asyncio.get_running_loop()
         assert self._runner.server is not None
         self._listener = await loop.create_server(self._runner.server, self.host, self.port, backlog=1024)
@@ -159,7 +160,7 @@ class Server:
         if self._runner.server is None:
             return
         for connection in list(self._runner.server.connections):
-            if isinstance(connection.transport, asyncio.Transport):
+            if connection.transport is not None:
                 connection.transport.abort()
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import struct
 import uuid
 from collections import deque
 from collections.abc import Iterable
 from typing import Any
 
-import msgspec
 from aiohttp import WSMsgType, web
 
+from comfyone.emulator.codec import decode, encode
 from comfyone.emulator.scenario import Scenario
 
 QUEUE_LIMIT = 20_000
@@ -77,7 +78,7 @@ class Sockets:
         """Send a message to one client, or to all when there is none."""
         receivers = self._receivers(client_id)
         if receivers:
-            frame = msgspec.json.encode({"type": event, "data": data})
+            frame = encode({"type": event, "data": data})
             for socket in receivers:
                 socket.push(frame, WSMsgType.TEXT)
 
@@ -90,7 +91,8 @@ class Sockets:
     def _receivers(self, client_id: str | None) -> Iterable[Socket]:
         if client_id is None:
             return list(self._by_client.values())
-        return [self._by_client[client_id]] if client_id in self._by_client else []
+        known = isinstance(client_id, str) and client_id in self._by_client  # JSON may have brought anything
+        return [self._by_client[client_id]] if known else []
 
     def heard(self, client_id: str | None) -> bool:
         """Whether a message for a client would reach anybody."""
@@ -138,8 +140,8 @@ class Sockets:
             if message.type is not WSMsgType.TEXT:
                 continue
             try:
-                data = msgspec.json.decode(message.data)
-            except msgspec.DecodeError:
+                data = decode(message.data)
+            except json.JSONDecodeError:
                 continue  # leaves the next one the first, as in the original
             if first and isinstance(data, dict) and data.get("type") == "feature_flags":
                 socket.features = data.get("data") or {}

@@ -114,9 +114,10 @@ class Session(Protocol):
 class Store(Protocol):
     """State. A command is a small function that runs inside a transaction shared with whatever else is waiting."""
 
-    def submit(self, command: Callable[[Session], T]) -> Future[T]:
+    def submit(self, command: Callable[[Session], T], *, soon: bool = False) -> Future[T]:
         """Hands a command over at once. Commands of one turn of the event loop are committed together, in order; when
-        the future ends, they are committed and their events published."""
+        the future ends, they are committed and their events published. A command that nobody waits for may be committed
+        ``soon``, a little later, in the company of others."""
 
     async def write(self, command: Callable[[Session], T]) -> T:
         """``submit``, and wait."""
@@ -186,7 +187,9 @@ class Dispatch(Protocol):
     def progress(self, job_id: str) -> float:
         """How far a job that is running has come, in percent."""
 
-    def attach(self, backend: Backend) -> None: ...
+    async def attach(self, backend: Backend, patience: float = 0.0) -> None:
+        """Connects to a backend, waiting up to ``patience`` seconds for it, or takes note of what has changed about it."""
+
     async def detach(self, backend: Backend) -> None: ...
     async def probe(self, backend: Backend) -> None:
         """Raises `Unreachable` or `WrongServer`."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import sys
 
 import uvicorn
 from loguru import logger
+from uvloop import new_event_loop
 
 from comfyone.errors import ComfyOneError
 from comfyone.gateway.app import create_app, open_gateway
@@ -21,7 +23,7 @@ class AddressInUse(ComfyOneError):
     """Something listens at the address already, or it is not ours to take."""
 
 
-async def serve_gateway(settings: GatewaySettings) -> None:
+def serve_gateway(settings: GatewaySettings) -> None:
     """Serves until SIGINT or SIGTERM.
 
     Raises:
@@ -30,8 +32,12 @@ async def serve_gateway(settings: GatewaySettings) -> None:
     logger.enable("comfyone")
     logger.remove()
     logger.add(sys.stderr, level=settings.log_level, format=FORMAT, backtrace=False, diagnose=False)
-    listener = _listen(settings.host, settings.port)
-    with listener:
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        runner.run(_serve(settings))
+
+
+async def _serve(settings: GatewaySettings) -> None:
+    with _listen(settings.host, settings.port) as listener:
         async with open_gateway(settings) as gateway:
             config = uvicorn.Config(
                 create_app(gateway),
@@ -51,8 +57,10 @@ async def serve_gateway(settings: GatewaySettings) -> None:
 
 def _listen(host: str, port: int) -> socket.socket:
     try:
-        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, socket.SOCK_STREAM)
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(
+            family, kind, protocol
+        )  # asyncio turns Nagle's delay off only where the protocol is named
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
         listener.listen(1024)

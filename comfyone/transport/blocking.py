@@ -96,6 +96,9 @@ class Transport:
     def stream(self, call: Call, *, live: bool = False) -> Iterator[Iterator[bytes]]:
         """Send a call once and give its body in pieces; ``live`` gives each byte as soon as it is there."""
         with self._request(call, stream=True) as answer:
+            kind, wanted = answer.headers.get("Content-Type", ""), call.headers.get("Accept", "")
+            if not kind.startswith(wanted):
+                raise APIError(answer.status_code, f"{shown(call)}: the server sent {kind!r} instead of {wanted!r}")
             yield self._pieces(call, answer, live)
 
     def _repeat(self, call: Call, once: Callable[[], Result], attempts: int | None = None) -> Result:

@@ -8,8 +8,9 @@ Fields marked **ext** are known to our gateway only.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from enum import Enum
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
@@ -37,6 +38,11 @@ __all__ = [
 
 JobState = Literal["queued", "dispatched", "running", "succeeded", "failed", "cancelled"]
 TERMINAL_STATES = frozenset({"succeeded", "failed", "cancelled"})
+
+if TYPE_CHECKING:
+    Data = Any  # or every caller would have to ask whether it holds an object before reading a field
+else:
+    Data = dict[str, Any] | list[Any] | None
 
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 _STATES: Mapping[str, JobState] = {
@@ -204,7 +210,7 @@ class APIResponse(BaseModel):
 
     code: int
     msg: str
-    data: dict[str, Any] | list[Any] | None = None
+    data: Data = None
     error: str | None = None
     hint: str | None = None
     request_id: str | None = Field(default=None, validation_alias=AliasChoices("request_id", "requestId"))
@@ -356,12 +362,17 @@ def _state_of(data: Mapping[str, Any]) -> JobState:
     return "failed" if state == "succeeded" and data.get("message", "success") not in ("success", "") else state
 
 
+def _timestamp(at: Any) -> Any:
+    """RFC 3339, also from seconds since the epoch."""
+    return datetime.fromtimestamp(at, UTC).isoformat() if isinstance(at, int | float) else at
+
+
 class JobEvent(_Record):
     """Something that happened to a job. ``number`` counts per job; passing events such as progress have none."""
 
     type: str
     number: int | None = None
-    at: str | None = None
+    at: Annotated[str | None, BeforeValidator(_timestamp)] = None
     data: dict[str, Any] = {}
 
     @property

@@ -84,15 +84,14 @@ class Listener:
         )
         return [message for message in self.messages if message["type"] != "status"]
 
-    def is_silent(self, seconds: float = 0.3) -> bool:
-        """Whether nothing but ``status`` comes for a while."""
+    def rest(self, seconds: float = 0.3) -> list[Message | bytes]:
+        """Read until nothing comes for a while, and give what came but ``status``."""
+        got = []
         try:
             while True:
-                message = self.next(seconds)
-                if not isinstance(message, dict) or message["type"] != "status":
-                    return False
+                got.append(self.next(seconds))
         except websocket.WebSocketTimeoutException:
-            return True
+            return [each for each in got if isinstance(each, bytes) or each["type"] != "status"]
 
 
 class ComfyUI:

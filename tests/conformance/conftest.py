@@ -16,6 +16,12 @@ from scripts import real_comfyui
 from tests.conformance.client import ComfyUI
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Fetch the real one before any test's time begins to count; it takes minutes when the cache is empty."""
+    if items and os.environ.get("COMFYONE_TEST_COMFYUI") and not os.environ.get("COMFYONE_TEST_COMFYUI_URL"):
+        real_comfyui.prepare()
+
+
 @pytest.fixture(scope="session")
 def comfyui() -> Iterator[ComfyUI]:
     """A client of the server under test, which nobody else uses."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from io import BytesIO
 from typing import Any
 
 from PIL.PngImagePlugin import PngInfo
@@ -38,7 +39,9 @@ def _save(run: Run, kind: str, prefix: str, images: Batch, compress_level: int) 
         kept.add_text(name, text)
     paths = [place.file(index, "png") for index in range(len(images))]
     for picture, path in zip(images, paths, strict=True):
-        picture.save(path, pnginfo=kept, compress_level=compress_level)
+        buffer = BytesIO()
+        picture.save(buffer, "PNG", pnginfo=kept, compress_level=compress_level)
+        path.write_bytes(buffer.getbuffer())
     run.files.wrote(place, len(images))
     return Shown({"images": [_entry(place, path.name, kind) for path in paths]})
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import colorsys
 import hashlib
+import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -181,22 +182,44 @@ def decode(run: Run, samples: Latent, vae: Model) -> tuple[Batch]:
 
 
 def paint(latent: Latent, index: int = 0) -> Image.Image:
-    """Paint picture ``index`` of a batch: soft lights over a sky of two colours."""
-    chance = random.Random(latent.essence + bytes([index % 256]))  # noqa: S311 (it has to be repeatable, not secret)
-    width, height = max(latent.width // 4, 8), max(latent.height // 4, 8)
-    hue = chance.random()
+    """Paint picture ``index`` of a batch: a sun over hills, each range nearer and darker than the one behind."""
+    chance = random.Random(latent.essence + index.to_bytes(2))  # noqa: S311 (it has to be repeatable, not secret)
+    width, height = max(latent.width // 2, 8), max(latent.height // 2, 8)
+    hue, drift = chance.random(), chance.uniform(-0.18, 0.18)
     sky = Image.new("RGB", (1, 2))
-    sky.putpixel((0, 0), _color(hue, 0.65, 0.35))
-    sky.putpixel((0, 1), _color(hue + chance.uniform(0.05, 0.2), 0.5, 0.9))
+    sky.putpixel((0, 0), _color(hue, 0.6, 0.55))
+    sky.putpixel((0, 1), _color(hue + drift, 0.35, 1.0))
     picture = sky.resize((width, height), Image.Resampling.BILINEAR)
-    side = min(width, height)
-    for _ in range(chance.randint(6, 10)):
-        glow = Image.new("L", (width, height), 0)
-        x, y, radius = chance.uniform(0, width), chance.uniform(0, height), chance.uniform(0.08, 0.4) * side
-        ImageDraw.Draw(glow).ellipse((x - radius, y - radius, x + radius, y + radius), fill=chance.randint(110, 210))
-        color = _color(hue + chance.choice((0.0, 0.08, 0.5, 0.58)), chance.uniform(0.3, 0.8), chance.uniform(0.6, 1.0))
-        picture.paste(color, (0, 0), glow.filter(ImageFilter.GaussianBlur(radius / 3)))
+    _shine(picture, chance, _color(hue + 0.5, 0.25, 1.0))
+    ranges = chance.randint(3, 5)
+    for layer in range(ranges):
+        nearness = (layer + 1) / ranges
+        color = _color(hue + drift * (1 - nearness), 0.3 + 0.4 * nearness, 0.85 - 0.65 * nearness)
+        _raise_hills(picture, chance, 0.4 + 0.45 * nearness, color)
     return picture.resize((latent.width, latent.height), Image.Resampling.BICUBIC)
+
+
+def _shine(picture: Image.Image, chance: random.Random, color: tuple[int, int, int]) -> None:
+    """Put a sun and its glow into the upper part."""
+    width, height = picture.size
+    radius = chance.uniform(0.06, 0.14) * min(width, height)
+    x, y = chance.uniform(0.15, 0.85) * width, chance.uniform(0.15, 0.45) * height
+    glow = Image.new("L", picture.size, 0)
+    ImageDraw.Draw(glow).ellipse((x - 2 * radius, y - 2 * radius, x + 2 * radius, y + 2 * radius), fill=110)
+    glow = glow.filter(ImageFilter.GaussianBlur(radius))
+    ImageDraw.Draw(glow).ellipse((x - radius, y - radius, x + radius, y + radius), fill=240)
+    picture.paste(color, (0, 0), glow.filter(ImageFilter.GaussianBlur(1)))
+
+
+def _raise_hills(picture: Image.Image, chance: random.Random, base: float, color: tuple[int, int, int]) -> None:
+    """Put a range of hills whose middle is at ``base`` of the height."""
+    width, height = picture.size
+    waves = [(chance.uniform(0.5, 2) * 2**octave, chance.uniform(0, 6.28), 0.07 / 2**octave) for octave in range(5)]
+    ridge = [
+        (x, height * (base + sum(size * math.sin(speed * 6.28 * x / width + phase) for speed, phase, size in waves)))
+        for x in range(width + 1)
+    ]
+    ImageDraw.Draw(picture).polygon([*ridge, (width, height), (0, height)], fill=color)
 
 
 def _color(hue: float, saturation: float, value: float) -> tuple[int, int, int]:

@@ -47,7 +47,7 @@ class Dispatcher:
             lambda session: (session.engine.backends(), session.engine.placed())
         )
         for backend in backends:
-            self.attach(backend)
+            await self.attach(backend)
         for assignment in placed:
             self._follow(assignment, recovered=True)
         for tenant in await self._tools.store.read(lambda session: session.engine.waiting_tenants()):
@@ -65,11 +65,12 @@ class Dispatcher:
 
     # backends
 
-    def attach(self, backend: Backend) -> None:
-        """Connects to a backend, or takes note of what has changed about it."""
+    async def attach(self, backend: Backend, patience: float = 0.0) -> None:
         link = self._links.get(backend.id)
         if link is None:
-            self._links[backend.id] = Link(backend, self._driver_for(backend), self._tools.limits, self.wake)
+            link = self._links[backend.id] = Link(backend, self._driver_for(backend), self._tools.limits, self.wake)
+            if patience:
+                await link.connected(patience)
         else:
             link.backend = backend
             self.wake(backend.tenant_id)

@@ -6,6 +6,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -49,6 +50,7 @@ class Link:
         self._placed: dict[str, str] = {}
         self._placing: dict[str, asyncio.Lock] = {}
         self._catalogued = asyncio.Event()
+        self._connected = asyncio.Event()
         self._tasks = [asyncio.create_task(self._listen(), name=f"link {backend.name}")]
 
     # what others ask
@@ -73,6 +75,11 @@ class Link:
     def silence(self) -> float:
         """Seconds since the backend was last known to be live."""
         return 0.0 if self._live else time.monotonic() - self.live_at
+
+    async def connected(self, patience: float) -> None:
+        """Returns as soon as the socket is up, or after ``patience`` seconds."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._connected.wait(), patience)
 
     async def catalog(self, patience: float) -> frozenset[str] | None:
         """The node classes of the backend, or None when they are not known within ``patience`` seconds."""
@@ -148,6 +155,7 @@ class Link:
             self.live_at = time.monotonic()
         self._live, self._reason = live, reason
         if live:
+            self._connected.set()
             self._wake(self.backend.tenant_id)
 
     def _fetch_catalog(self) -> None:

@@ -68,7 +68,7 @@ class Run:
         self._sent = recovered
         self._announced = False
         self._look = asyncio.Event()
-        self._begun = assignment.job.state is JobState.RUNNING
+        self._begun = self._told = assignment.job.state is JobState.RUNNING
         self._progress = Progress(())
         self._progress_at = 0.0
         self._collector = Collector(self.job.tenant_id, self.job.outputs, link.driver, tools.blobs)
@@ -179,14 +179,21 @@ class Run:
     def _begin(self) -> None:
         if not self._begun:
             self._begun = True
-            self._aside(self._tools.store.submit(lambda session: session.engine.begin(self.job, time.time())))
+            began = time.time()
+            begun = self._tools.store.submit(lambda session: session.engine.begin(self.job, began), soon=True)
+            begun.add_done_callback(self._tell)
+            self._aside(begun)
+
+    def _tell(self, _: asyncio.Future[Any]) -> None:
+        """From now on progress may be told: it comes after ``running``, which is committed."""
+        self._told = True
 
     def _advance(self, hint: Hint) -> None:
         if hint.produced:
             self._collector.start(hint.produced)
         grown = self._progress.update(hint.done, hint.fractions)
         now = time.monotonic()
-        if grown and now - self._progress_at >= PROGRESS_INTERVAL:
+        if grown and self._told and now - self._progress_at >= PROGRESS_INTERVAL:
             self._progress_at = now
             data = {"percent": self.percent, "node_id": hint.node_id}
             self._tools.bus.publish(JobEvent(self.job.tenant_id, self.job.id, None, "progress", time.time(), data))

@@ -16,6 +16,8 @@ from comfyone.gateway.ports import Dispatch, Store
 __all__ = ["Backends", "SeenBackend"]
 
 MAX_NAME = 200
+CONNECT_SECONDS = 2.0
+"""How long a registration waits for the socket, so that its answer says how the backend is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ class Backends:
         if state is not BackendState.DOWN:
             await self._probe(backend)
         backend = await self._store.write(lambda session: session.tenant(principal.tenant_id).add_backend(backend))
-        self._dispatch.attach(backend)
+        await self._dispatch.attach(backend, 0.0 if state is BackendState.DOWN else CONNECT_SECONDS)
         return self._seen(backend)
 
     async def change(
@@ -79,7 +81,7 @@ class Backends:
                 key, state=state, weight=weight, labels=labels
             )
         )
-        self._dispatch.attach(backend)
+        await self._dispatch.attach(backend)
         return self._seen(backend)
 
     async def delete(self, principal: Principal, key: str) -> None:

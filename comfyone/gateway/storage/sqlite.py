@@ -100,8 +100,8 @@ class SqliteStore:
         self._writer = Writer(connect(path), publish)
         self._reader = connect(path, read_only=True)
 
-    def submit(self, command: Callable[[SqlSession], T]) -> Future[T]:
-        return self._writer.submit(command)
+    def submit(self, command: Callable[[SqlSession], T], *, soon: bool = False) -> Future[T]:
+        return self._writer.submit(command, soon=soon)
 
     async def write(self, command: Callable[[SqlSession], T]) -> T:
         return await self.submit(command)

@@ -27,6 +27,9 @@ Outcome = tuple[asyncio.Future[Any], Any, BaseException | None]
 MAX_BATCH = 1000
 """Commands in one transaction: keeps the wait of the first in it bounded."""
 
+SOON = 0.02
+"""Seconds that a command may wait for company when nobody waits for it."""
+
 
 class Writer:
     """Runs write commands on ``connection``, which belongs to its thread from now on.
@@ -40,22 +43,30 @@ class Writer:
         self._publish = publish
         self._loop = asyncio.get_running_loop()
         self._pending: list[Command] = []
+        self._urgent = False
         self._queue: SimpleQueue[list[Command] | None] = SimpleQueue()
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="comfyone-writer", daemon=True)
         self._thread.start()
 
-    def submit(self, command: Callable[[SqlSession], Any]) -> asyncio.Future[Any]:
-        """Hands a command over. The future ends when it is committed and its events are published, or undone."""
+    def submit(self, command: Callable[[SqlSession], Any], *, soon: bool = False) -> asyncio.Future[Any]:
+        """Hands a command over. The future ends when it is committed and its events are published, or undone.
+
+        A command that only needs to be committed ``soon`` travels with the next that cannot wait, or after `SOON`.
+        """
         if self._closed:
             raise Fault("unavailable", "the gateway is shutting down")
         future: asyncio.Future[Any] = self._loop.create_future()
-        if not self._pending:
-            self._loop.call_soon(self._hand_over)
         self._pending.append((command, future))
+        if not soon and not self._urgent:
+            self._urgent = True
+            self._loop.call_soon(self._hand_over)
+        elif soon and len(self._pending) == 1:
+            self._loop.call_later(SOON, self._hand_over)
         return future
 
     def _hand_over(self) -> None:
+        self._urgent = False
         batch, self._pending = self._pending, []
         if batch:
             self._queue.put(batch)

@@ -32,7 +32,7 @@ from comfyone import (
     WorkflowPayload,
 )
 
-from .conftest import FAST, KEY, Reply, Server, ok
+from .conftest import FAST, KEY, Reply, Seen, Server, ok
 
 HOSTED = "https://pandora-server-cf.onethingai.com"
 WORKFLOW = WorkflowPayload(
@@ -292,3 +292,21 @@ def test_a_server_error_keeps_its_words_and_a_limit_its_time(client: ComfyOneCli
         client.get_workflows()
     assert caught.value.retry_after == 7
     assert len(server.seen) == 1 + FAST.attempts
+
+
+@pytest.mark.seed("S1-12", "S1-17")
+def test_only_the_backends_that_are_missing_are_registered(client: ComfyOneClient, server: Server) -> None:
+    names = ["gpu-1"]
+
+    def register(seen: Seen) -> Reply:
+        names.append(seen.json["instance_id"])
+        return ok({"name": names[-1]})
+
+    server.routes["GET /v1/backends"] = lambda seen: ok([{"name": name} for name in names])
+    server.routes["POST /v1/backends"] = register
+    for _ in range(2):
+        known = [backend["name"] for backend in client.get_available_backends().data or []]
+        for instance in ("gpu-1", "gpu-2", "gpu-3"):
+            if instance not in known:
+                assert client.register_backend(instance).code == 0
+    assert names == ["gpu-1", "gpu-2", "gpu-3"]

@@ -29,7 +29,7 @@ from comfyone import (
 from comfyone.api import job as job_module
 from comfyone.transport.retry import RetryPolicy
 
-from .conftest import KEY, Reply, Server, cut, ok
+from .conftest import FAST, KEY, Reply, Server, cut, ok
 
 STATUS = "GET /v1/prompts/j/status"
 EVENTS = "GET /v1/prompts/j/events"
@@ -111,7 +111,7 @@ def test_waiting_gives_up_on_a_server_that_stays_away(
     job: Job, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(job_module, "PATIENCE", 0.1)
-    server.routes[STATUS] = lambda seen: Reply(write=cut)
+    server.routes[STATUS] = server.routes[EVENTS] = lambda seen: Reply(write=cut)
     with pytest.raises(ConnectionError):
         job.wait()
     with pytest.raises(ConnectionError):
@@ -197,10 +197,11 @@ def test_events_resume_after_the_last_number_without_a_gap_or_a_repeat(job: Job,
 def test_a_job_that_is_silent_for_long_is_not_taken_for_a_lost_server(
     job: Job, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(job_module, "PATIENCE", 0.2)
+    monkeypatch.setattr(job_module, "PATIENCE", 0.6)
+    monkeypatch.setattr(job_module, "_RECONNECTS", FAST)
 
     def comments(handler: Any) -> None:
-        for _ in range(6):
+        for _ in range(10):
             handler.wfile.write(b"3\r\n:\n\n\r\n")
             server.released.wait(0.1)
         cut(handler)
@@ -220,6 +221,20 @@ def test_events_of_an_unknown_job_are_not_waited_for(job: Job, server: Server) -
     with pytest.raises(NotFoundError):
         next(job.events())
     assert len(server.seen) == 1
+
+
+def test_a_server_without_events_is_told_from_a_lost_one(job: Job, server: Server) -> None:
+    server.routes[EVENTS] = lambda seen: ok()
+    with pytest.raises(APIError, match="instead of 'text/event-stream'"):
+        next(job.events())
+
+
+def test_an_event_that_can_not_be_read_is_told_at_once(job: Job, server: Server) -> None:
+    headers = {"Content-Type": "text/event-stream"}
+    for text in (b"data: no json\n\n", b"data: [1]\n\n", b'event: x\ndata: {"number": {}}\n\n'):
+        server.script.append(Reply(text, headers=headers))
+        with pytest.raises(APIError, match="can't be read"):
+            list(job.events())
 
 
 def test_outputs_are_files_and_values_in_declared_order(job: Job, server: Server, tmp_path: Path) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import queue
+import socket as net
 import threading
 import time
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,9 +20,10 @@ from websockets.sync.server import Server as WebSocketServer
 from websockets.sync.server import ServerConnection, serve
 
 from comfyone import AuthenticationError, ComfyOne, ConnectionError, ValidationError
+from comfyone.api.websocket import websocket_client
 from comfyone.api.websocket.websocket_client import OneThingAIWebSocket
 
-from .conftest import KEY
+from .conftest import KEY, Reply, Server
 
 WAIT = 10.0
 PROGRESS = {"type": "progress", "taskId": "t", "data": {"process": 40}}
@@ -225,6 +229,54 @@ def test_a_removed_handler_gets_nothing_and_the_last_one_wins(hub: Hub, socket: 
     connection.send(json.dumps({"type": "finished"}))
     assert second.get(timeout=WAIT) == {"type": "finished"}
     assert first.empty()
+
+
+def test_an_idle_connection_is_kept_as_long_as_the_server_answers(
+    hub: Hub, socket: OneThingAIWebSocket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(websocket_client, "_SILENCE", 0.1)
+    messages = collector(socket, "progress")
+    socket.start()
+    connection = hub.next()
+    with pytest.raises(queue.Empty):
+        hub.connections.get(timeout=0.6)
+    connection.send(json.dumps(PROGRESS))
+    assert messages.get(timeout=WAIT) == PROGRESS
+
+
+def test_a_server_that_fell_silent_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(websocket_client, "_SILENCE", 0.1)
+    errors: queue.Queue[Exception] = queue.Queue()
+    with net.create_server(("127.0.0.1", 0)) as listener:
+        socket = OneThingAIWebSocket(KEY, f"ws://127.0.0.1:{listener.getsockname()[1]}/v1/ws", reconnect_delay=600)
+        socket.set_error_handler(errors.put)
+        socket.start()
+        connection, _ = listener.accept()
+        with connection:
+            request = connection.recv(65536).decode()
+            key = next(line.split(": ")[1] for line in request.splitlines() if line.startswith("Sec-WebSocket-Key"))
+            digest = hashlib.sha1(f"{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11".encode()).digest()
+            answer = f"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {b64encode(digest).decode()}"
+            connection.sendall(f"HTTP/1.1 101 Switching Protocols\r\n{answer}\r\n\r\n".encode())
+            assert "silent" in str(errors.get(timeout=WAIT))
+        socket.close()
+
+
+def test_a_redirect_does_not_take_the_key_elsewhere(hub: Hub, server: Server) -> None:
+    server.routes["GET /v1/ws"] = lambda seen: Reply(b"", 302, {"Location": hub.url})
+    socket = OneThingAIWebSocket(KEY, f"{server.url.replace('http', 'ws')}/v1/ws")
+    with pytest.raises(ConnectionError):
+        socket.connect()
+    assert hub.headers == []
+
+
+def test_a_refused_handshake_is_told_as_such(server: Server) -> None:
+    server.script.extend([Reply({"code": 401, "msg": "no"}, 401), Reply({}, 502)])
+    socket = OneThingAIWebSocket(KEY, f"{server.url.replace('http', 'ws')}/v1/ws")
+    with pytest.raises(AuthenticationError):
+        socket.connect()
+    with pytest.raises(ConnectionError, match="502"):
+        socket.connect()
 
 
 def test_a_refused_key_is_told_as_such(hub: Hub, socket: OneThingAIWebSocket) -> None:

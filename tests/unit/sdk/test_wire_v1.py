@@ -194,6 +194,7 @@ def test_records_ignore_what_they_do_not_know() -> None:
     workflow = WorkflowRecord.model_validate({"id": "w", "outputs": ["9", {"id": "8"}]})
     assert workflow.outputs == ["9", "8"]
     assert JobEvent(type="progress", data={"percent": 40}).percent == 40.0
+    assert JobEvent.model_validate({"type": "running", "at": 0.5}).at == "1970-01-01T00:00:00.500000+00:00"
 
 
 def test_events_are_read_across_any_cut_of_the_stream() -> None:

@@ -26,6 +26,7 @@ __all__ = [
     "accepted",
     "asset_record",
     "backend_record",
+    "moment",
     "status_record",
     "workflow_record",
 ]

@@ -30,6 +30,7 @@ from comfyone.gateway.dialects.comfyone_v1.records import (
     accepted,
     asset_record,
     backend_record,
+    moment,
     status_record,
     workflow_record,
 )
@@ -197,7 +198,7 @@ async def get_prompt_events(call: Call) -> StreamingResponse:
 
 async def _events(call: Call, job_id: str, after: int) -> AsyncIterator[tuple[int | None, str, bytes]]:
     async for event in call.services.jobs.events(call.principal, job_id, after):
-        data = {"number": event.number, "type": event.type, "at": event.at, "data": event.data}
+        data = {"number": event.number, "type": event.type, "at": moment(event.at), "data": event.data}
         yield event.number, event.type, msgspec.json.encode(data)
 
 

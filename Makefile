@@ -1,0 +1,48 @@
+# Each target makes what it needs; there is no other step before.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+PYTEST := $(BIN)/python -m pytest
+COMFYUI ?=
+
+.PHONY: demo test test-comfyui check static bench seeds clean
+.DEFAULT_GOAL := check
+
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "comfyone needs Python 3.11 or newer")'
+	@echo "making $(VENV) …"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[gateway,sandbox]' --group dev
+	@touch $@
+
+demo: $(READY)  ## main job, end to end, on sandboxes or on a real server (COMFYUI=http://host:8188)
+	@$(BIN)/python scripts/demo.py $(if $(COMFYUI),--comfyui $(COMFYUI))
+
+test: $(READY)  ## everything but the real ComfyUI
+	@$(PYTEST) -n auto -m "not comfyui"
+
+test-comfyui: $(READY)  ## the conformance suite and the end-to-end test on a real ComfyUI
+	@$(BIN)/python scripts/real_comfyui.py prepare
+	@COMFYONE_TEST_COMFYUI=1 $(PYTEST) tests/conformance tests/acceptance/test_comfyui.py
+
+check: $(READY) static test  ## format, lint, types, layers, tests
+
+static: $(READY)
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+bench: $(READY)  ## the benchmarks, as ratios side by side
+	@$(BIN)/python -m bench $(if $(COMFYUI),--comfyui $(COMFYUI))
+
+build/seeds/test.json: $(READY)
+	@$(MAKE) test
+
+seeds: build/seeds/test.json  ## which of the promised items are proven by tests
+	@$(BIN)/python scripts/seeds.py
+
+clean:
+	rm -rf $(VENV) build dist demo-output bench-output .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
