@@ -13,6 +13,7 @@ import json
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,10 +64,10 @@ PRINT = WorkflowPayload(
 
 PRINTS: dict[str, dict[str, Any]] = {
     "amber": {"ink": 0xE0A040, "method": "multiply", "strength": 0.9},
-    "cyanotype": {"ink": 0x1F4FB0, "method": "screen", "strength": 0.8, "glow": 0.0},
+    "cyanotype": {"ink": 0x1F3F90, "method": "screen", "strength": 1.0, "glow": 0.0},
     "poster": {"ink": 0xD02060, "method": "overlay", "strength": 1.0, "width": 600, "height": 600},
-    "moonlight": {"ink": 0x30406A, "method": "soft_light", "strength": 1.0, "glow": 0.6},
-    "negative-green": {"ink": 0x602080, "method": "difference", "strength": 1.0, "width": 360, "height": 600},
+    "moonlight": {"ink": 0x5070B8, "method": "multiply", "strength": 1.0, "glow": 0.8},
+    "night-vision": {"ink": 0x602080, "method": "difference", "strength": 1.0, "width": 360, "height": 600},
 }
 
 
@@ -100,11 +101,12 @@ def make_prints(client: ComfyOne, urls: Sequence[str], folder: Path, console: Co
     watch(jobs, console)
 
     console.print()
+    folder.mkdir(parents=True, exist_ok=True)
     for name, job in jobs.items():
-        status = job.status()
-        for path in job.save(folder):
-            named = path.replace(folder / f"{name}{path.suffix}")
-            console.print(f"saved     {named}  ({status.backend}, {status.cost_time or 0:.2f} s)")
+        [picture] = job.result()
+        path = folder / f"{name}.png"
+        path.write_bytes(picture.read())
+        console.print(f"saved     {path}")
 
 
 def store(client: ComfyOne, payload: WorkflowPayload) -> WorkflowRecord:
@@ -125,11 +127,11 @@ def watch(jobs: dict[str, Job], console: Console) -> None:
         TextColumn("{task.fields[state]}"),
     )
     with Progress(*columns, console=console) as bars, ThreadPoolExecutor(len(jobs)) as threads:
-        for name, job in jobs.items():
-            threads.submit(follow, job, bars, bars.add_task(name, total=100, state="submitted"))
+        started = [bars.add_task(name, total=100, state="submitted") for name in jobs]
+        list(threads.map(partial(follow, bars), jobs.values(), started))
 
 
-def follow(job: Job, bars: Progress, bar: TaskID) -> None:
+def follow(bars: Progress, job: Job, bar: TaskID) -> None:
     for event in job.events():
         if event.percent is not None:
             bars.update(bar, completed=event.percent)

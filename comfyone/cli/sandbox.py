@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from comfyone.cli.extras import need
+
 if TYPE_CHECKING:
     from comfyone.emulator import Server
-
-EXTRA = {"msgspec", "uvloop"}
 
 
 def sandbox(
@@ -34,14 +34,10 @@ def sandbox(
     GET and PATCH /sandbox/scenario.
     """
     errors = Console(stderr=True)
-    try:
-        # Here, so that the other commands are quick and need nothing of it.
-        from comfyone.emulator import PortTakenError, Scenario, ScenarioError, serve  # noqa: PLC0415
-    except ModuleNotFoundError as error:
-        if error.name not in EXTRA:
-            raise
-        errors.print(f"sandbox: {error.name} is not installed; pip install 'comfyone[sandbox]'", markup=False)
-        raise typer.Exit(1) from None
+    need("comfyone.emulator", "sandbox")
+    # Here, so that the other commands are quick and need nothing of it.
+    from comfyone.emulator import PortTakenError, Scenario, ScenarioError, serve  # noqa: PLC0415
+
     scenario = Scenario(step_time, object_info_delay=object_info_delay, object_info_padding=object_info_padding)
     try:
         scenario.apply_texts(knob or [])

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import socket
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import uvicorn
 from loguru import logger
@@ -24,19 +27,32 @@ class AddressInUse(ComfyOneError):
 
 
 def serve_gateway(settings: GatewaySettings) -> None:
-    """Serves until SIGINT or SIGTERM.
+    """Serves until SIGINT or SIGTERM, and stops in good order on either.
 
     Raises:
         AddressInUse, StateError, StateInUse: before anything is changed.
+        KeyboardInterrupt: in the end, when it was SIGINT.
     """
+    sys.setswitchinterval(0.0001)
     logger.enable("comfyone")
     logger.remove()
     logger.add(sys.stderr, level=settings.log_level, format=FORMAT, backtrace=False, diagnose=False)
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        runner.run(_serve(settings))
+        received = runner.run(_serve(settings))
+    if signal.SIGINT in received:
+        raise KeyboardInterrupt
 
 
-async def _serve(settings: GatewaySettings) -> None:
+class _Server(uvicorn.Server):
+    """Leaves signals alone: uvicorn would raise them again when it is done, which kills us before the engine has stopped."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def _serve(settings: GatewaySettings) -> list[int]:
+    """Returns the signals that ended it."""
     with _listen(settings.host, settings.port) as listener:
         async with open_gateway(settings) as gateway:
             config = uvicorn.Config(
@@ -50,9 +66,25 @@ async def _serve(settings: GatewaySettings) -> None:
                 server_header=False,
                 date_header=False,
             )
+            server = _Server(config)
+            received = _heed_signals(server)
             port = listener.getsockname()[1]
             print(f"comfyone gateway on http://{settings.host}:{port} (state in {settings.state_dir})", flush=True)  # noqa: T201
-            await uvicorn.Server(config).serve(sockets=[listener])
+            await server.serve(sockets=[listener])
+    return received
+
+
+def _heed_signals(server: uvicorn.Server) -> list[int]:
+    """From now on SIGINT and SIGTERM end the server, and a second SIGINT at once; the list fills with what came."""
+    received: list[int] = []
+
+    def heed(number: int) -> None:
+        received.append(number)
+        server.handle_exit(number, None)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, heed, number)
+    return received
 
 
 def _listen(host: str, port: int) -> socket.socket:

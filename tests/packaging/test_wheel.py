@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-pytestmark = [pytest.mark.seed("S1-01"), pytest.mark.timeout(600), pytest.mark.xdist_group("wheel")]
+pytestmark = [pytest.mark.seed("S1-1"), pytest.mark.timeout(600), pytest.mark.xdist_group("wheel")]
 
 USE = """
 import http.server, json, threading

@@ -79,7 +79,7 @@ def test_the_application_may_enable_us_before_the_first_client() -> None:
     assert "refused" in done.stderr
 
 
-@pytest.mark.seed("S1-07", "S1-08", "S1-58", "S1-59")
+@pytest.mark.seed("S1-7", "S1-8", "S1-58", "S1-59")
 def test_debug_and_log_file_write_each_line_once_however_many_clients(
     server: Server, tmp_path: Path, lines: list[str]
 ) -> None:
@@ -95,7 +95,7 @@ def test_debug_and_log_file_write_each_line_once_however_many_clients(
         client.close()
 
 
-@pytest.mark.seed("S1-08")
+@pytest.mark.seed("S1-8")
 def test_a_log_file_alone_gets_warnings_and_a_later_debug_lowers_the_level(server: Server, tmp_path: Path) -> None:
     log = tmp_path / "sdk.log"
     server.script.append(Reply({}, 503))

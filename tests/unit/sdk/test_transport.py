@@ -30,14 +30,14 @@ CERTIFICATE = Path(__file__).with_name("loopback.pem")  # of no use but here: se
 PROMPT = PromptPayload(workflow_id="w-1", inputs=[PromptInput(id="6", params={"text": "owl"})])
 
 
-@pytest.mark.seed("S1-05", "S1-59")
+@pytest.mark.seed("S1-5", "S1-59")
 def test_a_read_is_repeated_until_it_succeeds(client: ComfyOneClient, server: Server) -> None:
     server.script.extend([Reply({}, 502), Reply(write=cut), ok([1])])
     assert client.get_workflows().data == [1]
     assert len(server.seen) == 3
 
 
-@pytest.mark.seed("S1-05")
+@pytest.mark.seed("S1-5")
 def test_max_retries_counts_all_attempts(server: Server) -> None:
     server.script.extend([Reply({}, 503)] * 9)
     with pytest.raises(ServerError):
@@ -107,7 +107,7 @@ def test_a_refused_connection_is_a_connection_error_that_says_so() -> None:
     assert KEY not in str(caught.value)
 
 
-@pytest.mark.seed("S1-06", "S1-42")
+@pytest.mark.seed("S1-6", "S1-42")
 def test_a_silent_server_is_a_connection_error_after_the_read_timeout(server: Server) -> None:
     server.script.append(Reply(write=lambda handler: cut(handler) if server.released.wait(20) else None))
     client = ComfyOneClient(KEY, server.url, max_retries=1, timeout=(5, 0.2))
