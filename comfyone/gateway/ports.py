@@ -156,8 +156,8 @@ class Driver(Protocol):
         """Queues a graph. Returns what the server will leave out. Raises `Refused` when it will not run it, `Unsent` when it
         certainly never got it, `Unreachable` when that is unclear."""
 
-    async def look(self, prompt_id: str) -> Whereabouts:
-        """What the server's queue and history say of a prompt, read once each."""
+    async def look(self, prompt_id: str, *, ended: bool) -> Whereabouts:
+        """What the server's queue and history say of a prompt. ``ended`` is what the hints say: where to look first."""
 
     async def stop(self, prompt_id: str) -> None:
         """Takes a prompt out of the queue or interrupts it, and touches no other."""

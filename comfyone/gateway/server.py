@@ -19,6 +19,10 @@ from comfyone.settings import GatewaySettings
 
 __all__ = ["AddressInUse", "serve_gateway"]
 
+SWITCH_INTERVAL = 0.0005
+"""Seconds after which a busy thread lets another run. The writer asks for its turn after every statement, and at
+Python's 5 ms each of them could wait that long for the event loop."""
+
 FORMAT = "{time:YYYY-MM-DD HH:mm:ss.SSS} {level: <7} {message}"
 
 
@@ -33,7 +37,7 @@ def serve_gateway(settings: GatewaySettings) -> None:
         AddressInUse, StateError, StateInUse: before anything is changed.
         KeyboardInterrupt: in the end, when it was SIGINT.
     """
-    sys.setswitchinterval(0.0001)
+    sys.setswitchinterval(SWITCH_INTERVAL)
     logger.enable("comfyone")
     logger.remove()
     logger.add(sys.stderr, level=settings.log_level, format=FORMAT, backtrace=False, diagnose=False)

@@ -70,8 +70,8 @@ class V1:
     def delete(self, path: str) -> Answer:
         return self.call("DELETE", path)
 
-    def register(self, url: str, **more: Any) -> dict[str, Any]:
-        return dict(self.post("/v1/backends", {"instance_id": url, **more}).data)
+    def register(self, instance_id: str, **more: Any) -> dict[str, Any]:
+        return dict(self.post("/v1/backends", {"instance_id": instance_id, **more}).data)
 
     def workflow(
         self, graph: Any, inputs: list[dict[str, Any]] | None = None, outputs: list[str] | None = None, name: str = "w"

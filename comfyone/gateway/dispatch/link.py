@@ -45,6 +45,8 @@ class Link:
         self._limits = limits
         self._wake = wake
         self._listeners: dict[str, Listener] = {}
+        self._socket: asyncio.Task[bool] | None = None
+        self._opened_at = 0.0
         self._live = False
         self._reason: str | None = "not connected yet"
         self._placed: dict[str, str] = {}
@@ -122,21 +124,46 @@ class Link:
 
     # the socket
 
+    def suspect(self) -> None:
+        """Opens the socket anew: a prompt ended and nothing was heard of it.
+
+        ComfyUI can stop addressing a socket that is open: when it notices late that an earlier one of the same client
+        id is gone, it forgets the id, and with it the socket that has it now.
+        """
+        if self._live and self._socket and time.monotonic() - self._opened_at > self._limits.reconnect_most:
+            logger.info("backend {} has gone deaf, its socket is opened anew", self.backend.name)
+            self._opened_at = time.monotonic()
+            self._socket.cancel()
+
     async def _listen(self) -> None:
         delay = self._limits.reconnect
         while True:
+            self._socket = asyncio.create_task(self._hear_socket(), name=f"socket {self.backend.name}")
             try:
-                async for hint in self.driver.hints():
-                    delay = self._limits.reconnect
-                    self._hear(hint)
-                self._set_live(False, "the server closed the socket")
-            except Unreachable as error:
-                self._set_live(False, error.message)
-            except Exception as error:  # noqa: BLE001 - a worker loop: whatever a message provoked, the backend stays attached
-                logger.exception("link {}: {}", self.backend.name, type(error).__name__)
-                self._set_live(False, "a message could not be read")
+                was_up = await asyncio.shield(self._socket)
+            except asyncio.CancelledError:
+                if not self._socket.cancelled():
+                    self._socket.cancel()
+                    await asyncio.gather(self._socket, return_exceptions=True)
+                    raise
+                continue  # suspected: at once
+            delay = self._limits.reconnect if was_up else min(delay * 2, self._limits.reconnect_most)
             await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, no secret
-            delay = min(delay * 2, self._limits.reconnect_most)
+
+    async def _hear_socket(self) -> bool:
+        """One connection, to its end. Returns whether it was ever up."""
+        self._opened_at, was_live = time.monotonic(), False
+        try:
+            async for hint in self.driver.hints():
+                was_live = True
+                self._hear(hint)
+            self._set_live(False, "the server closed the socket")
+        except Unreachable as error:
+            self._set_live(False, error.message)
+        except Exception as error:  # noqa: BLE001 - a worker loop: whatever a message provoked, the backend stays attached
+            logger.exception("link {}: {}", self.backend.name, type(error).__name__)
+            self._set_live(False, "a message could not be read")
+        return was_live
 
     def _hear(self, hint: Hint) -> None:
         if hint.kind is HintKind.CONNECTED:

@@ -66,6 +66,7 @@ class Run:
         self._recovered = recovered
         self._cancelling = assignment.job.cancelling
         self._sent = recovered
+        self._heard = recovered  # of what an earlier process had sent, much may have been said before
         self._announced = False
         self._look = asyncio.Event()
         self._begun = self._told = assignment.job.state is JobState.RUNNING
@@ -162,6 +163,7 @@ class Run:
     # listening
 
     def hear(self, hint: Hint) -> None:
+        self._heard = self._heard or hint.kind is not HintKind.CONNECTED
         match hint.kind:
             case HintKind.BEGUN:
                 self._begin()
@@ -207,6 +209,8 @@ class Run:
             heard = await self._wait(wait)
             found = await self._judge()
             if isinstance(found, Ending):
+                if not self._heard:
+                    self._link.suspect()
                 return await self._store_ending(found)
             if isinstance(found, Fate):
                 return await self._store_fate(found)
@@ -229,7 +233,7 @@ class Run:
         pause, missing_since = 0.02, time.monotonic()
         while True:
             try:
-                seen = await self._link.driver.look(self.prompt_id)
+                seen = await self._link.driver.look(self.prompt_id, ended=self._announced)
             except Unreachable:
                 if self._link.silence() > self._tools.limits.lost:
                     return Fate.BACKEND_LOST

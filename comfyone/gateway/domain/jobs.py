@@ -7,7 +7,18 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-__all__ = ["TERMINAL", "TRANSITIONS", "Assignment", "Failure", "Job", "JobEvent", "JobState", "NewJob", "sources"]
+__all__ = [
+    "REQUEUED",
+    "TERMINAL",
+    "TRANSITIONS",
+    "Assignment",
+    "Failure",
+    "Job",
+    "JobEvent",
+    "JobState",
+    "NewJob",
+    "sources",
+]
 
 
 class JobState(StrEnum):
@@ -18,6 +29,9 @@ class JobState(StrEnum):
     FAILED = "failed"
     CANCELLED = "cancelled"
 
+
+REQUEUED = "requeued"
+"""The type of the event with which a job goes back to the queue; every other transition's is the state it leads to."""
 
 TERMINAL = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
 

@@ -85,14 +85,15 @@ class ComfyUIDriver:
             raise Refused(Failure("rejected", "the graph is larger than the server takes"))
         raise Unreachable(f"{self._url} answered POST /prompt with {response.status}")
 
-    async def look(self, prompt_id: str) -> Whereabouts:
+    async def look(self, prompt_id: str, *, ended: bool) -> Whereabouts:
         """The queue first, then the history: a prompt that moves on between the two is then met in the second."""
+        if ended and (seen := await self._ending(prompt_id)).ending:
+            return seen
         queue = await self._get("/queue")
         where = where_in_queue(queue, prompt_id)
-        return Whereabouts(where) if where is not Where.ABSENT else await self.ending(prompt_id)
+        return Whereabouts(where) if where is not Where.ABSENT else await self._ending(prompt_id)
 
-    async def ending(self, prompt_id: str) -> Whereabouts:
-        """What the history alone says: ended, or absent."""
+    async def _ending(self, prompt_id: str) -> Whereabouts:
         entry = (await self._get(f"/history/{prompt_id}")).get(prompt_id)
         return ending_of(entry) if entry else Whereabouts(Where.ABSENT)
 

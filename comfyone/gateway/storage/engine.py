@@ -83,7 +83,12 @@ class SqlEngine:
         return transition(self._sql, job.id, JobState.RUNNING, attempt=job.attempt, now=now)
 
     def requeue(self, job: Job, reason: str, now: float) -> bool:
-        """Back to the queue: the evidence says that the backend never got the job, or died with it (law 5)."""
+        """Back to the queue: the evidence says that the backend never got the job, or died with it (law 5).
+
+        A job that was to be cancelled has reached its end instead, whoever gives it back.
+        """
+        if self._job(job.id).cancelling:
+            return self.end(job, JobState.CANCELLED, now, outcome=f"cancelled; {reason}")
         moved = transition(self._sql, job.id, JobState.QUEUED, attempt=job.attempt, now=now, data={"reason": reason})
         if moved:
             self._close_attempt(job, reason, now)

@@ -107,7 +107,11 @@ class SqliteStore:
         return await self.submit(command)
 
     async def read(self, query: Callable[[SqlSession], T]) -> T:
-        return query(SqlSession(self._reader))
+        self._reader.execute("BEGIN")  # one snapshot for all statements, and one look at what the writer has changed
+        try:
+            return query(SqlSession(self._reader))
+        finally:
+            self._reader.execute("COMMIT")
 
     async def close(self) -> None:
         await self._writer.close()

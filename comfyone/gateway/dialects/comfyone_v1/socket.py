@@ -12,7 +12,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from comfyone.errors import Fault
 from comfyone.gateway.dialects.edge import key_of
-from comfyone.gateway.domain.jobs import JobEvent, JobState
+from comfyone.gateway.domain.jobs import REQUEUED, JobEvent, JobState
 from comfyone.gateway.domain.tenants import Principal, Scope
 from comfyone.gateway.ports import Bus
 from comfyone.gateway.services.accounts import Authenticator
@@ -96,7 +96,7 @@ class Teller:
 
     async def tell(self, events: AsyncIterator[JobEvent]) -> None:
         async for event in events:
-            if event.type in (JobState.QUEUED, JobState.DISPATCHED, JobState.CANCELLED):
+            if event.type in (JobState.QUEUED, REQUEUED, JobState.DISPATCHED, JobState.CANCELLED):
                 self._moved.set()
             for message in messages_of(event):
                 await self._send(message)

@@ -1,0 +1,61 @@
+"""``python -m bench``: measure, print a table, write ``bench-output/report.json``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from bench import emulator, imports, latency, submissions
+from bench.figures import Figure, show
+
+REPORT = Path(__file__).parent.parent / "bench-output" / "report.json"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure comfyone on this machine.")
+    names = ("imports", "submissions", "sandbox", "latency")
+    parser.add_argument("--only", action="append", choices=names, help="measure this alone; repeatable")
+    parser.add_argument("--quick", action="store_true", help="fewer rounds: seconds instead of minutes, less exact")
+    parser.add_argument("--comfyui", metavar="URL", help="a real ComfyUI; else one is fetched and started")
+    parser.add_argument("--check", action="store_true", help="exit with 1 when a target is missed")
+    chosen = parser.parse_args(arguments)
+    parts: dict[str, Callable[[], list[Figure]]] = {
+        "imports": lambda: imports.measure(chosen.quick),
+        "submissions": lambda: submissions.measure(chosen.quick),
+        "sandbox": lambda: emulator.measure(chosen.quick),
+        "latency": lambda: latency.measure(chosen.quick, chosen.comfyui),
+    }
+    figures: list[Figure] = []
+    for name in chosen.only or names:
+        print(f"measuring {name} …", file=sys.stderr, flush=True)
+        figures += parts[name]()
+    show(figures)
+    _write(figures, chosen.quick)
+    print(f"\nwritten to {os.path.relpath(REPORT)}")
+    return int(chosen.check and any(figure.verdict == "MISSED" for figure in figures))
+
+
+def _write(figures: Sequence[Figure], quick: bool) -> None:
+    REPORT.parent.mkdir(exist_ok=True)
+    report = {
+        "comfyone": version("comfyone"),
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "cores": os.cpu_count(),
+        "load": os.getloadavg(),
+        "quick": quick,
+        "figures": [figure.as_dict() for figure in figures],
+    }
+    REPORT.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

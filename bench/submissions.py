@@ -1,0 +1,108 @@
+"""Durable submissions: how many jobs a second a gateway accepts when each answer waits for its commit.
+
+The only backend is down, so that nothing but accepting is measured. Afterwards the database is asked whether it holds
+every job that was answered.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from bench import load
+from bench.figures import AtLeast, Figure, median, percentile
+from bench.servers import Gateway, gateway
+from comfyone import (
+    ComfyOne,
+    IOType,
+    WorkflowInput,
+    WorkflowInputPayload,
+    WorkflowOutput,
+    WorkflowOutputPayload,
+    WorkflowPayload,
+)
+
+__all__ = ["measure"]
+
+GRAPH: dict[str, Any] = json.loads(
+    (Path(__file__).parent.parent / "examples" / "workflows" / "text_to_image.json").read_text()
+)
+CONNECTIONS = (32, 1)
+
+
+def measure(quick: bool) -> list[Figure]:
+    """A seven-node graph by name with values, and as a whole; over 32 connections and over one."""
+    rounds, count = (2, 2000) if quick else (5, 6000)
+    loads: dict[tuple[str, int], list[load.Load]] = {}
+    with gateway() as server:
+        _prepare(server)
+        sent = 0
+        for round_ in range(-1, rounds):  # the first warms up
+            for kind in ("stored", "raw"):
+                for connections in CONNECTIONS:
+                    amount = (count if connections > 1 else count // 4) if round_ >= 0 else 500
+                    requests = list(_requests(kind, server.key, amount))
+                    done = load.run(server.url, requests, connections)
+                    sent += amount
+                    if round_ >= 0:
+                        loads.setdefault((kind, connections), []).append(done)
+        _check(server.database, sent)
+    return [_figure(kind, connections, runs) for (kind, connections), runs in loads.items()]
+
+
+def _prepare(server: Gateway) -> None:
+    with ComfyOne(server.key, domain=server.url) as client:
+        client.api.register_backend("away", url="http://127.0.0.1:9", state="down").raise_for_code()
+        inputs = [
+            WorkflowInput(id="6", type=IOType.STRING, name="text", title="prompt"),
+            WorkflowInput(id="3", type=IOType.NUMBER, name="seed", minimum=0),
+        ]
+        workflow = WorkflowPayload(
+            name="paint",
+            inputs=WorkflowInputPayload(inputs=inputs),
+            outputs=WorkflowOutputPayload(outputs=[WorkflowOutput(id="9")]),
+            workflow=GRAPH,
+        )
+        client.api.create_workflow(workflow).raise_for_code()
+
+
+def _requests(kind: str, key: str, amount: int) -> Iterator[bytes]:
+    """Submissions as the SDK sends them, an idempotency key with each; no two are alike."""
+    graph = json.loads(json.dumps(GRAPH))
+    for seed in range(amount):
+        headers = {"Authorization": f"Bearer {key}", "Idempotency-Key": uuid.uuid4().hex}
+        if kind == "stored":
+            body = {"workflow_id": "paint", "inputs": {"prompt": f"an owl, number {seed}", "seed": seed}}
+            yield load.post("/v1/prompts", json.dumps(body).encode(), headers)
+        else:
+            graph["3"]["inputs"]["seed"] = seed
+            yield load.post("/v1/prompts_workflow", json.dumps({"workflow": graph}).encode(), headers)
+
+
+def _check(database: Path, sent: int) -> None:
+    with sqlite3.connect(f"file:{database}?mode=ro", uri=True) as connection:
+        (held,) = connection.execute("SELECT count(*) FROM jobs").fetchone()
+    if held != sent:
+        raise RuntimeError(f"{sent} jobs were accepted, but the database holds {held}")
+
+
+def _figure(kind: str, connections: int, runs: list[load.Load]) -> Figure:
+    latencies = [seconds * 1000 for run in runs for seconds in run.latencies]
+    over = f"{connections} connections" if connections > 1 else "1 connection"
+    what = "workflow by name" if kind == "stored" else "raw graph"
+    return Figure(
+        f"durable submissions, {what}, {over}",
+        median([run.rate for run in runs]),
+        "/s",
+        AtLeast(2000) if connections > 1 else None,
+        {
+            "p50 ms": percentile(latencies, 50),
+            "p99 ms": percentile(latencies, 99),
+            "least /s": min(run.rate for run in runs),
+            "rounds": len(runs),
+        },
+    )
