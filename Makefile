@@ -25,7 +25,7 @@ test: $(READY)  ## everything but the real ComfyUI
 
 test-comfyui: $(READY)  ## the conformance suite and the end-to-end test on a real ComfyUI
 	@$(BIN)/python scripts/real_comfyui.py prepare
-	@COMFYONE_TEST_COMFYUI=1 $(PYTEST) tests/conformance tests/acceptance/test_comfyui.py
+	@COMFYONE_TEST_COMFYUI=1 $(PYTEST) tests/conformance
 
 check: $(READY) static test  ## format, lint, types, layers, tests
 

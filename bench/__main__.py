@@ -14,6 +14,7 @@ from pathlib import Path
 
 from bench import emulator, imports, latency, submissions
 from bench.figures import Figure, show
+from scripts.demo import stop_cleanly
 
 REPORT = Path(__file__).parent.parent / "bench-output" / "report.json"
 
@@ -32,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "sandbox": lambda: emulator.measure(chosen.quick),
         "latency": lambda: latency.measure(chosen.quick, chosen.comfyui),
     }
+    stop_cleanly()
     figures: list[Figure] = []
     for name in chosen.only or names:
         print(f"measuring {name} …", file=sys.stderr, flush=True)

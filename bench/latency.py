@@ -56,11 +56,14 @@ class Direct:
         body = {"prompt": tiny(color), "client_id": self._id}
         answer = self._http.post(f"{self._url}/prompt", json=body)
         answer.raise_for_status()
-        prompt_id, saved = answer.json()["prompt_id"], {}
+        prompt_id: str = answer.json()["prompt_id"]
+        saved: dict[str, Any] = {}
         while True:
             frame = self._socket.recv()
-            message = json.loads(frame) if isinstance(frame, str) else {"type": "preview", "data": {}}
-            data = message["data"]
+            if not isinstance(frame, str):
+                continue
+            message = json.loads(frame)
+            data: dict[str, Any] = message["data"]
             if data.get("prompt_id") != prompt_id:
                 continue
             if message["type"] == "executed":

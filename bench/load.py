@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import cast
 from urllib.parse import urlsplit
 
 import uvloop
@@ -53,7 +54,7 @@ async def _run(url: str, requests: list[bytes], connections: int) -> Load:
     loop, address = asyncio.get_running_loop(), urlsplit(url)
     began = time.perf_counter()
     opened = [
-        await loop.create_connection(lambda: _Connection(waiting, load), address.hostname, address.port)
+        await loop.create_connection(lambda: _Connection(waiting, load), address.hostname or "", address.port or 80)
         for _ in range(connections)
     ]
     await asyncio.gather(*(connection.ended for _, connection in opened))
@@ -70,9 +71,8 @@ class _Connection(asyncio.Protocol):
         self._sent_at = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+        self._transport = cast(asyncio.Transport, transport)
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._transport = transport
         self._next()
 
     def data_received(self, data: bytes) -> None:

@@ -12,9 +12,8 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from rich.console import Console
@@ -82,6 +81,9 @@ def main() -> int:
     except ComfyOneError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("stopped watching; the jobs go on", file=sys.stderr)
+        return 130
     return 0
 
 
@@ -126,12 +128,18 @@ def watch(jobs: dict[str, Job], console: Console) -> None:
         TaskProgressColumn(),
         TextColumn("{task.fields[state]}"),
     )
-    with Progress(*columns, console=console) as bars, ThreadPoolExecutor(len(jobs)) as threads:
-        started = [bars.add_task(name, total=100, state="submitted") for name in jobs]
-        list(threads.map(partial(follow, bars), jobs.values(), started))
+    with Progress(*columns, console=console) as bars:
+        watchers = [
+            Thread(target=follow, args=(job, bars, bars.add_task(name, total=100, state="submitted")), daemon=True)
+            for name, job in jobs.items()
+        ]
+        for watcher in watchers:
+            watcher.start()
+        for watcher in watchers:
+            watcher.join()
 
 
-def follow(bars: Progress, job: Job, bar: TaskID) -> None:
+def follow(job: Job, bars: Progress, bar: TaskID) -> None:
     for event in job.events():
         if event.percent is not None:
             bars.update(bar, completed=event.percent)

@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--comfyui", action="append", metavar="URL", help="use this ComfyUI; repeatable")
     parser.add_argument("--output", type=Path, default=OUTPUT, help="folder for the pictures, made anew")
     chosen = parser.parse_args(arguments)
-    signal.signal(signal.SIGTERM, _interrupt)
+    stop_cleanly()
     try:
         return demo(chosen.comfyui or [], chosen.output)
     except DemoError as error:
@@ -149,8 +149,14 @@ def _stop(process: subprocess.Popen[str]) -> None:
         process.wait()
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+def stop_cleanly() -> None:
+    """Let a closed terminal and a plain ``kill`` end this process as Ctrl-C does: with its servers stopped."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, interrupt)
 
 
 def _say(what: str, text: str) -> None:

@@ -152,9 +152,9 @@ class Driver(Protocol):
     async def classes(self) -> frozenset[str]:
         """The node classes that the server has. Slow on large installations."""
 
-    async def send(self, prompt_id: str, graph: Mapping[str, Any]) -> list[Failure]:
-        """Queues a graph. Returns what the server will leave out. Raises `Refused` when it will not run it, `Unsent` when it
-        certainly never got it, `Unreachable` when that is unclear."""
+    async def send(self, prompt_id: str, graph: Mapping[str, Any]) -> Mapping[str, Failure]:
+        """Queues a graph. Returns the output nodes that the server will leave out, and why. Raises `Refused` when it will
+        not run it, `Unsent` when it certainly never got it, `Unreachable` when that is unclear."""
 
     async def look(self, prompt_id: str, *, ended: bool) -> Whereabouts:
         """What the server's queue and history say of a prompt. ``ended`` is what the hints say: where to look first."""

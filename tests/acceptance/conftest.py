@@ -74,3 +74,19 @@ def shop(acme: Tenant, sandbox: Sandbox) -> Tenant:
     """A new tenant whose backend is the sandbox."""
     acme.register(sandbox.url)
     return acme
+
+
+@pytest.fixture(scope="session")
+def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
+    """A gateway with small limits."""
+    options = ["--max-sockets", "2", "--schedule-timeout", "1", "--max-body", "2048"]
+    with GatewayProcess(tmp_path_factory.mktemp("strict") / "state", *options) as running:
+        yield running
+
+
+@pytest.fixture
+def limited(strict: GatewayProcess) -> Iterator[Tenant]:
+    """A new tenant of the gateway with small limits."""
+    tenant = Tenant(strict)
+    yield tenant
+    tenant.close()

@@ -61,9 +61,8 @@ def test_registering_twice_answers_with_the_record_that_exists(acme: Tenant, san
 
 def test_the_same_name_at_another_url_is_a_conflict(acme: Tenant, sandbox: Sandbox) -> None:
     acme.register("gpu-1", url=sandbox.url)
-    with Sandbox() as other:
-        with pytest.raises(ConflictError, match="gpu-1"):
-            acme.sdk.api.register_backend("gpu-1", url=other.url)
+    with Sandbox() as other, pytest.raises(ConflictError, match="gpu-1"):
+        acme.sdk.api.register_backend("gpu-1", url=other.url)
     assert acme.get("/v1/backends/gpu-1").data["url"] == sandbox.url
 
 

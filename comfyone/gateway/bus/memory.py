@@ -73,6 +73,7 @@ class MemoryBus:
 
     def __init__(self) -> None:
         self._listeners: dict[str, set[Subscription]] = {}
+        self._closed = False
 
     def publish(self, event: JobEvent) -> None:
         for topic in (event.tenant_id, event.job_id):
@@ -82,6 +83,8 @@ class MemoryBus:
     @contextmanager
     def subscribe(self, topic: str) -> Iterator[Subscription]:
         subscription = Subscription()
+        if self._closed:
+            subscription.close()
         self._listeners.setdefault(topic, set()).add(subscription)
         try:
             yield subscription
@@ -94,7 +97,8 @@ class MemoryBus:
         return topic in self._listeners
 
     def close(self) -> None:
-        """Ends every listener's iteration."""
+        """Ends the iteration of every listener, also of those who come later."""
+        self._closed = True
         for subscriptions in self._listeners.values():
             for subscription in subscriptions:
                 subscription.close()

@@ -27,7 +27,8 @@ def file_response(request: Request, asset: Asset, path: Path) -> Response:
         "X-Content-Type-Options": "nosniff",
         "Content-Security-Policy": "sandbox; default-src 'none'",
     }
-    if etag in request.headers.get("if-none-match", ""):
+    known = request.headers.get("if-none-match", "")
+    if etag in known or known.strip() == "*":
         return Response(status_code=304, headers=headers)
     if not path.is_file():
         raise Fault("not_found", f"the bytes of '{asset.name}' are gone", field="id")

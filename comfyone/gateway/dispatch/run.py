@@ -127,9 +127,9 @@ class Run:
             return False
         except Unreachable as error:
             logger.info("job {}: unclear whether {} has it: {}", self.job.id, self._link.backend.name, error.message)
-            left_out = []
+            left_out = {}
             self._look.set()
-        concerned = [failure for failure in left_out if not self.job.outputs or failure.node_id in self.job.outputs]
+        concerned = [failure for node_id, failure in left_out.items() if node_id in (self.job.outputs or left_out)]
         if concerned:
             await self._stop()
             await self._end(JobState.FAILED, "refused in part", concerned[0])

@@ -102,13 +102,18 @@ def check_declaration(graph: Any, inputs: Sequence[InputSpec], outputs: Sequence
     _refuse(problems, "workflow")
 
 
-def check_raw_graph(graph: Any, outputs: Sequence[str]) -> None:
-    """Checks a graph that is run without being stored.
+def check_raw_graph(graph: Any, outputs: Sequence[str], values: Values) -> None:
+    """Checks a graph that is run without being stored, and that the nodes are there that values are given for.
 
     Raises:
-        Fault: ``invalid_graph``.
+        Fault: ``invalid_graph``, or ``invalid_input``.
     """
     check_declaration(graph, (), outputs)
+    for node_id in values:
+        if node_id not in graph:
+            raise Fault(
+                "invalid_input", f"values are given for node '{node_id}', which the graph lacks", field="inputs"
+            )
 
 
 def check_nodes(graph: Graph, known: Collection[str]) -> None:

@@ -24,7 +24,7 @@ from comfyone.gateway.domain.evidence import (
     WrongServer,
 )
 from comfyone.gateway.domain.jobs import Failure
-from comfyone.gateway.drivers.messages import ending_of, hint_of, node_errors_of, refusal_of, where_in_queue
+from comfyone.gateway.drivers.messages import ending_of, hint_of, left_out, refusal_of, where_in_queue
 
 __all__ = ["ComfyUIDriver", "client_session"]
 
@@ -72,13 +72,13 @@ class ComfyUIDriver:
             raise Unreachable(f"{self._url} answered GET /object_info with {response.status}")
         return frozenset(catalog)
 
-    async def send(self, prompt_id: str, graph: Mapping[str, Any]) -> list[Failure]:
+    async def send(self, prompt_id: str, graph: Mapping[str, Any]) -> Mapping[str, Failure]:
         body = msgspec.json.encode({"prompt": graph, "prompt_id": prompt_id, "client_id": self._client_id})
         headers = {"Content-Type": "application/json"}
         async with self._request("POST", "/prompt", data=body, headers=headers) as response:
             answer = await _json(response)
         if response.status == 200 and isinstance(answer, dict):
-            return node_errors_of(answer.get("node_errors"))
+            return left_out(answer.get("node_errors"))
         if response.status == 400 and isinstance(answer, dict):
             raise Refused(refusal_of(answer))
         if response.status == 413:

@@ -11,7 +11,7 @@ from typing import Any
 from comfyone.gateway.domain.evidence import Ending, FileRef, Hint, HintKind, Produced, Where, Whereabouts
 from comfyone.gateway.domain.jobs import Failure
 
-__all__ = ["ending_of", "hint_of", "node_errors_of", "produced_of", "refusal_of", "where_in_queue"]
+__all__ = ["ending_of", "hint_of", "left_out", "node_errors_of", "produced_of", "refusal_of", "where_in_queue"]
 
 _REMARKS = frozenset({"animated"})
 """Keys of a node's output that describe its files and are no output of their own."""
@@ -114,10 +114,21 @@ def refusal_of(body: Mapping[str, Any]) -> Failure:
 
 def node_errors_of(node_errors: Any) -> list[Failure]:
     """Each node that ComfyUI found fault with, and the input concerned."""
-    failures = []
+    return [failure for _, failure in _node_errors(node_errors)]
+
+
+def left_out(node_errors: Any) -> dict[str, Failure]:
+    """The output nodes that ComfyUI will not run although it took the graph, and why: the fault may lie in a node before."""
+    found: dict[str, Failure] = {}
+    for problem, failure in _node_errors(node_errors):
+        for output in problem.get("dependent_outputs") or (failure.node_id,):
+            found.setdefault(str(output), failure)
+    return found
+
+
+def _node_errors(node_errors: Any) -> Iterator[tuple[Mapping[str, Any], Failure]]:
     for node_id, problem in node_errors.items() if isinstance(node_errors, dict) else ():
         for error in problem.get("errors") or ():
             parts = (str(error.get("message") or "").strip(), str(error.get("details") or "").strip())
             text = f"node '{node_id}' ({problem.get('class_type')}): " + ": ".join(part for part in parts if part)
-            failures.append(Failure("rejected", text[:4000], node_id, problem.get("class_type")))
-    return failures
+            yield problem, Failure("rejected", text[:4000], node_id, problem.get("class_type"))

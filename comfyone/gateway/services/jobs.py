@@ -30,7 +30,8 @@ MAX_KEY = 255
 class Submission:
     """A job as it was asked for.
 
-    Either ``workflow`` (id or name) with ``values`` by node or ``named`` by input name; or ``graph``, with its bytes in ``raw``.
+    Either ``workflow`` (id or name) with ``values`` by node or ``named`` by input name; or ``graph``, with its bytes in ``raw``
+    and ``values`` by node.
     ``digest`` stands for the whole body, so that a repeat under the same idempotency key can be told from another job.
     """
 
@@ -89,7 +90,8 @@ class Jobs:
         if workflow:
             values = self._values(door, workflow, submission)
         else:
-            check_raw_graph(submission.graph, submission.outputs)
+            values = submission.values or {}
+            check_raw_graph(submission.graph, submission.outputs, values)
         return NewJob(
             id=new_id(),
             workflow_id=workflow.id if workflow else None,

@@ -75,10 +75,11 @@ class Prompt(_Options, frozen=True, kw_only=True):
 
 
 class GraphPrompt(_Options, frozen=True, kw_only=True):
-    """A graph that is not stored, under ``workflow`` or ``prompt``."""
+    """A graph that is not stored, under ``workflow`` or ``prompt``; or the body is the graph itself."""
 
-    workflow: msgspec.Raw | None = None
-    prompt: msgspec.Raw | None = None
+    workflow: msgspec.Raw = msgspec.field(default_factory=msgspec.Raw)
+    prompt: msgspec.Raw = msgspec.field(default_factory=msgspec.Raw)
+    inputs: list[dict[str, Any]] = []
     outputs: list[str] = []
 
 

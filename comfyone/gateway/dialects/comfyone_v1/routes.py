@@ -148,9 +148,16 @@ async def prompt(call: Call) -> Response:
 async def prompt_workflow(call: Call) -> Response:
     raw = await call.bytes()
     body = decode(raw, GraphPrompt)
-    graph = raw if body.workflow is None and body.prompt is None else bytes(body.workflow or body.prompt or b"")
+    graph = bytes(body.workflow) or bytes(body.prompt) or raw
     return await _submit(
-        call, Submission(graph=decode(graph, dict), raw=graph, outputs=tuple(body.outputs), **_options(call, body, raw))
+        call,
+        Submission(
+            graph=decode(graph, Any),
+            raw=graph,
+            values=by_node(body.inputs),
+            outputs=tuple(body.outputs),
+            **_options(call, body, raw),
+        ),
     )
 
 
@@ -279,7 +286,7 @@ ROUTES = (
         "Run a graph that is not stored",
         GraphPrompt,
         Accepted,
-        faults=("invalid_graph", "scope_missing", "no_backend", "idempotency_mismatch", "queue_full"),
+        faults=("invalid_graph", "invalid_input", "scope_missing", "no_backend", "idempotency_mismatch", "queue_full"),
     ),
     Route(
         "POST",

@@ -1,0 +1,93 @@
+"""What bytes and names say of a file."""
+
+from __future__ import annotations
+
+from io import BytesIO
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from comfyone.errors import Fault
+from comfyone.gateway.domain.files import (
+    Asset,
+    asset_path,
+    check_file_name,
+    kind_of,
+    mime_of_name,
+    parse_asset_path,
+    sniff_mime,
+)
+from comfyone.gateway.domain.ids import new_id
+
+FORMATS = {"PNG": "image/png", "JPEG": "image/jpeg", "GIF": "image/gif", "WEBP": "image/webp", "BMP": "image/bmp"}
+
+
+@pytest.mark.parametrize(("name", "mime"), [*FORMATS.items(), ("TIFF", "image/tiff")])
+def test_real_pictures_are_known_by_their_first_bytes(name: str, mime: str) -> None:
+    buffer = BytesIO()
+    Image.new("RGB", (4, 4)).save(buffer, name)
+    assert sniff_mime(buffer.getvalue()[:32]) == mime
+
+
+@pytest.mark.parametrize(
+    ("head", "mime"),
+    [
+        (b"\x00\x00\x00\x20ftypisom\x00\x00\x02\x00", "video/mp4"),
+        (b"\x00\x00\x00\x20ftypavif\x00\x00\x00\x00", "image/avif"),
+        (b"\x1aE\xdf\xa3\x01", "video/webm"),
+        (b"RIFF\x24\x00\x00\x00WAVEfmt ", "audio/wav"),
+        (b"OggS\x00", "audio/ogg"),
+        (b"fLaC\x00", "audio/flac"),
+        (b"glTF\x02", "model/gltf-binary"),
+    ],
+)
+def test_other_media_are_known_by_their_first_bytes(head: bytes, mime: str) -> None:
+    assert sniff_mime(head) == mime
+
+
+@pytest.mark.parametrize("head", [b"", b"R", b"RIFF1234", b"hello", b"<svg></svg>", b"{}"])
+def test_bytes_that_say_nothing_are_of_no_kind(head: bytes) -> None:
+    assert sniff_mime(head) is None
+
+
+@given(st.binary(max_size=40))
+def test_no_bytes_make_the_look_fail(head: bytes) -> None:
+    assert sniff_mime(head) is None or "/" in (sniff_mime(head) or "")
+
+
+def test_the_kind_of_an_output_is_its_medium() -> None:
+    assert [kind_of(mime) for mime in ("image/png", "video/mp4", "audio/flac", "text/plain")] == [
+        "image",
+        "video",
+        "audio",
+        "text",
+    ]
+    assert kind_of("model/gltf-binary") == kind_of(mime_of_name("unknown")) == "file"
+
+
+@given(st.text(max_size=30))
+def test_a_name_that_is_kept_is_a_plain_one(name: str) -> None:
+    try:
+        kept = check_file_name(name)
+    except Fault as fault:
+        assert fault.slug == "bad_file_name"
+        return
+    assert kept == name
+    assert not set(name) & {"/", "\\", "\0", "\n"}
+    assert name not in ("", ".", "..")
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../a.png", "a/b.png", "a\\b.png", "a\0.png", "a\n.png", "x" * 201, None])
+def test_a_name_that_is_more_than_a_name_is_refused(name: str | None) -> None:
+    with pytest.raises(Fault) as caught:
+        check_file_name(name)
+    assert caught.value.slug == "bad_file_name"
+
+
+def test_the_path_of_an_asset_leads_back_to_it_and_other_texts_to_none() -> None:
+    asset = Asset(new_id(), "tenant", "hash", "owl (1).png", "image/png", 1, 0.0)
+    assert parse_asset_path(asset_path(asset)) == asset.id
+    for text in ("owl.png", asset.id, f"{asset.id}/a/b", f"x{asset.id}/a", "comfyone/abc.png"):
+        assert parse_asset_path(text) is None

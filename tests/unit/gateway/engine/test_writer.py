@@ -1,0 +1,198 @@
+"""The writer: whatever waits is committed at once, what fails is undone alone, and a full disk is survived."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from comfyone.errors import Fault
+from comfyone.gateway.domain.jobs import JobEvent
+from comfyone.gateway.storage.session import SqlSession
+from comfyone.gateway.storage.sqlite import SqliteStore, StateError, connect
+from comfyone.gateway.storage.writer import SOON, Writer
+from tests.unit.gateway.engine.samples import TENANT, new_job, open_store
+
+
+def insert(key: str, value: str = "") -> Any:
+    return lambda session: session.run("INSERT INTO meta (key, value) VALUES (?, ?)", (key, value))
+
+
+def keys(session: SqlSession) -> list[str]:
+    return [row[0] for row in session.all("SELECT key FROM meta ORDER BY key")]
+
+
+class Gate:
+    """A command that holds the writer up until it is opened."""
+
+    def __init__(self) -> None:
+        self.entered = threading.Event()
+        self._opened = threading.Event()
+
+    def __call__(self, session: SqlSession) -> None:
+        self.entered.set()
+        assert self._opened.wait(10)
+
+    def open(self) -> None:
+        self._opened.set()
+
+
+class Commits:
+    """Counts the commits that a database has seen, by what the connection is asked to run."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.count = 0
+        connection.set_trace_callback(self._trace)
+
+    def _trace(self, statement: str) -> None:
+        self.count += statement == "COMMIT"
+
+
+async def test_commands_that_wait_share_one_commit_and_keep_their_order(tmp_path: Path) -> None:
+    connection = connect(tmp_path / "db")
+    commits, writer, gate = Commits(connection), Writer(connection, lambda event: None), Gate()
+    held = writer.submit(gate)
+    await asyncio.to_thread(gate.entered.wait, 10)
+    futures = []
+    for number in range(200):
+        futures.append(writer.submit(insert(f"{number:03}")))
+        if number % 50 == 0:
+            await asyncio.sleep(0)  # several turns of the loop, several batches
+    await asyncio.sleep(0)
+    gate.open()
+    await asyncio.gather(held, *futures)
+    assert commits.count == 2
+    rows = await writer.submit(lambda session: session.all("SELECT key FROM meta ORDER BY rowid"))
+    assert [row[0] for row in rows] == [f"{number:03}" for number in range(200)]
+    await writer.close()
+
+
+async def test_a_command_that_fails_is_undone_alone_and_its_events_are_not_told(tmp_path: Path) -> None:
+    told: list[JobEvent] = []
+
+    def half(session: SqlSession) -> None:
+        insert("half")(session)
+        session.tenant(TENANT).add_job(new_job(id="half"))
+        raise ValueError("on purpose")
+
+    async with open_store(tmp_path / "db", told.append) as store:
+        before = store.submit(insert("before"))
+        failing = store.submit(half)
+        after = store.submit(lambda session: session.tenant(TENANT).add_job(new_job(id="after")))
+        results = await asyncio.gather(before, failing, after, return_exceptions=True)
+        assert isinstance(results[1], ValueError)
+        assert await store.read(keys) == ["before"]
+        assert [event.job_id for event in told] == ["after"]
+        with pytest.raises(Fault, match="no job 'half'"):
+            await store.read(lambda session: session.tenant(TENANT).job("half"))
+
+
+async def test_events_are_told_only_once_they_are_committed_and_before_the_answer(tmp_path: Path) -> None:
+    order: list[str] = []
+
+    def publish(event: JobEvent) -> None:
+        other = connect(tmp_path / "db", read_only=True)
+        order.append(f"told, {other.execute('SELECT COUNT(*) FROM jobs').fetchone()[0]} committed")
+        other.close()
+
+    async with open_store(tmp_path / "db", publish) as store:
+        await store.write(lambda session: session.tenant(TENANT).add_job(new_job()))
+        order.append("answered")
+    assert order == ["told, 1 committed", "answered"]
+
+
+async def test_a_full_disk_fails_every_command_of_the_commit_and_the_writer_works_again_after(tmp_path: Path) -> None:
+    connection = connect(tmp_path / "db")
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    (size,) = connection.execute("PRAGMA page_size").fetchone()
+    connection.execute(f"PRAGMA max_page_count = {pages + 4}")
+    told: list[JobEvent] = []
+    writer = Writer(connection, told.append)
+    futures = [
+        writer.submit(insert("small")),
+        writer.submit(lambda session: session.tenant(TENANT).add_job(new_job())),
+        writer.submit(insert("large", "x" * size * 10)),
+    ]
+    results = await asyncio.gather(*futures, return_exceptions=True)
+    for result in results:
+        assert isinstance(result, Fault), results
+        assert (result.slug, bool(result.retry_after)) == ("unavailable", True)
+    assert told == []
+    await writer.submit(insert("works again"))
+    assert await writer.submit(keys) == ["works again"]
+    connection.execute("PRAGMA max_page_count = 100000")
+    await writer.submit(insert("large", "x" * size * 10))
+    await writer.close()
+
+
+async def test_a_database_that_somebody_else_holds_is_a_fault_and_not_the_end(tmp_path: Path) -> None:
+    connection = connect(tmp_path / "db")
+    connection.execute("PRAGMA busy_timeout = 50")
+    writer, other = Writer(connection, lambda event: None), connect(tmp_path / "db")
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(Fault, match="database is locked"):
+        await writer.submit(insert("a"))
+    other.execute("ROLLBACK")
+    other.close()
+    await writer.submit(insert("b"))
+    assert await writer.submit(keys) == ["b"]
+    await writer.close()
+
+
+async def test_a_command_whose_caller_has_gone_is_not_run(tmp_path: Path) -> None:
+    async with open_store(tmp_path / "db") as store:
+        gate = Gate()
+        held = store.submit(gate)
+        await asyncio.to_thread(gate.entered.wait, 10)
+        abandoned = store.submit(insert("abandoned"))
+        abandoned.cancel()
+        gate.open()
+        await held
+        await store.write(insert("wanted"))
+        assert await store.read(keys) == ["wanted"]
+
+
+async def test_a_command_that_can_wait_is_committed_soon_and_never_overtakes(tmp_path: Path) -> None:
+    async with open_store(tmp_path / "db") as store:
+        await asyncio.wait_for(store.submit(insert("1"), soon=True), 50 * SOON)
+        first, second = store.submit(insert("2"), soon=True), store.submit(insert("3"))
+        await second
+        assert first.done()
+        rows = await store.read(lambda session: session.all("SELECT key FROM meta ORDER BY rowid"))
+        assert [row[0] for row in rows] == ["1", "2", "3"]
+
+
+async def test_closing_commits_what_waits_and_then_takes_nothing_more(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "db", lambda event: None)
+    futures = [store.submit(insert("a")), store.submit(insert("b"), soon=True)]
+    await store.close()
+    await asyncio.gather(*futures)
+    with pytest.raises(Fault, match="shutting down"):
+        store.submit(insert("c"))
+    again = connect(tmp_path / "db", read_only=True)
+    assert keys(SqlSession(again)) == ["a", "b"]
+    again.close()
+
+
+async def test_a_reader_sees_what_is_committed_and_cannot_write(tmp_path: Path) -> None:
+    async with open_store(tmp_path / "db") as store:
+        await store.write(insert("a"))
+        assert await store.read(keys) == ["a"]
+        with pytest.raises(sqlite3.OperationalError, match="readonly"):
+            await store.read(insert("b"))
+        assert await store.read(keys) == ["a"]
+
+
+def test_a_state_that_is_no_database_of_ours_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("not a database, but long enough to be looked at" * 100)
+    with pytest.raises(StateError, match="text cannot be opened"):
+        connect(tmp_path / "text")
+    later = sqlite3.connect(tmp_path / "later")
+    later.execute("PRAGMA user_version = 99")
+    later.close()
+    with pytest.raises(StateError, match="version 99"):
+        connect(tmp_path / "later")
