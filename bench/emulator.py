@@ -21,9 +21,9 @@ POSTERS = 8
 def measure(quick: bool) -> list[Figure]:
     """Small jobs that share no cached result, submitted over eight connections; from the first post to the last end."""
     rounds, count = (2, 500) if quick else (5, 2000)
-    with serving("sandbox", "--port", "0") as url:
-        asyncio.run(_rate(url, 200))
-        rates = [asyncio.run(_rate(url, count)) for _ in range(rounds)]
+    with serving("sandbox", "--port", "0") as sandbox:
+        asyncio.run(_rate(sandbox.url, 200))
+        rates = [asyncio.run(_rate(sandbox.url, count)) for _ in range(rounds)]
     detail = {"least": min(rates), "jobs": count, "rounds": rounds}
     return [Figure("sandbox, trivial jobs", median(rates), "/s", AtLeast(500), detail)]
 

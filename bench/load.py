@@ -17,12 +17,13 @@ __all__ = ["Load", "post", "run"]
 
 @dataclass
 class Load:
-    """What came back: seconds for each answer, and seconds in all."""
+    """What came back: seconds for each answer, seconds in all, and what the server used of the processors meanwhile."""
 
     connections: int
     latencies: list[float] = field(default_factory=list)
     refused: list[bytes] = field(default_factory=list)
     seconds: float = 0.0
+    server_cpu: float = 0.0
 
     @property
     def rate(self) -> float:

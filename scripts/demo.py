@@ -20,6 +20,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, Queue
 from threading import Thread
@@ -31,6 +32,14 @@ COMFYONE = (sys.executable, "-m", "comfyone")
 ADDRESS = re.compile(r"http://[\d.]+:\d+")
 PATIENCE = 30.0
 """Seconds in which a server has to say where it listens."""
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A server that runs as a process of its own."""
+
+    url: str
+    pid: int
 
 
 class DemoError(RuntimeError):
@@ -58,11 +67,11 @@ def demo(comfyui: Sequence[str], output: Path) -> int:
     shutil.rmtree(output, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix="comfyone-demo-") as folder, ExitStack() as servers:
         state = Path(folder) / "gateway"
-        gateway = servers.enter_context(serving("gateway", "--port", "0", "--state-dir", str(state)))
+        gateway = servers.enter_context(serving("gateway", "--port", "0", "--state-dir", str(state))).url
         _say("gateway", f"{gateway}, its state in SQLite")
         backends = list(comfyui)
         for number in (1, 2) if not comfyui else ():
-            backends.append(servers.enter_context(serving("sandbox", "--port", "0")))
+            backends.append(servers.enter_context(serving("sandbox", "--port", "0")).url)
             _say(f"sandbox {number}", f"{backends[-1]}, a ComfyUI look-alike")
         for url in comfyui:
             _say("ComfyUI", url)
@@ -97,15 +106,15 @@ def run_example(gateway: str, key: str, backends: Sequence[str], output: Path) -
 
 
 @contextmanager
-def serving(*arguments: str) -> Iterator[str]:
-    """Run ``comfyone …`` for as long as the context lasts, and give the address that it listens on.
+def serving(*arguments: str, program: Sequence[str] = COMFYONE) -> Iterator[Served]:
+    """Run ``comfyone …`` for as long as the context lasts, and tell where it listens.
 
     Raises:
         DemoError: It ended, or said no address in time.
     """
     # A session of its own: Ctrl-C in the terminal reaches this script alone, which then stops its servers in order.
     process = subprocess.Popen(
-        [*COMFYONE, *arguments],
+        [*program, *arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -113,7 +122,7 @@ def serving(*arguments: str) -> Iterator[str]:
         start_new_session=True,
     )
     try:
-        yield _address(process, arguments[0])
+        yield Served(_address(process, arguments[0]), process.pid)
     finally:
         _stop(process)
 

@@ -181,8 +181,8 @@ class Dispatch(Protocol):
     def wake(self, tenant_id: str) -> None:
         """Something waits: place it, in the transaction that is being gathered at this moment."""
 
-    async def cancel(self, job_id: str) -> None:
-        """Stops a job on its backend, if one has it."""
+    def cancel(self, job_id: str) -> None:
+        """Stops a job on its backend, if one has it; the answer does not wait for that."""
 
     def progress(self, job_id: str) -> float:
         """How far a job that is running has come, in percent."""

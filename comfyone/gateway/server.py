@@ -14,7 +14,7 @@ from loguru import logger
 from uvloop import new_event_loop
 
 from comfyone.errors import ComfyOneError
-from comfyone.gateway.app import create_app, open_gateway
+from comfyone.gateway.app import Gateway, create_app, open_gateway
 from comfyone.settings import GatewaySettings
 
 __all__ = ["AddressInUse", "serve_gateway"]
@@ -71,19 +71,20 @@ async def _serve(settings: GatewaySettings) -> list[int]:
                 date_header=False,
             )
             server = _Server(config)
-            received = _heed_signals(server)
+            received = _heed_signals(server, gateway)
             port = listener.getsockname()[1]
             print(f"comfyone gateway on http://{settings.host}:{port} (state in {settings.state_dir})", flush=True)  # noqa: T201
             await server.serve(sockets=[listener])
     return received
 
 
-def _heed_signals(server: uvicorn.Server) -> list[int]:
+def _heed_signals(server: uvicorn.Server, gateway: Gateway) -> list[int]:
     """From now on SIGINT and SIGTERM end the server, and a second SIGINT at once; the list fills with what came."""
     received: list[int] = []
 
     def heed(number: int) -> None:
         received.append(number)
+        gateway.bus.close()  # whoever waits for an event is answered now, and holds nothing up
         server.handle_exit(number, None)
 
     for number in (signal.SIGINT, signal.SIGTERM):

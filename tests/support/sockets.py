@@ -26,8 +26,8 @@ class Ears:
         header = {"Authorization": f"Bearer {key}"} if key else {}
         address = url.replace("http", "ws", 1) + "/v1/ws" + (f"?{query}" if query else "")
         self.messages: list[dict[str, Any]] = []
-        self._socket = websocket.WebSocket()
-        self._socket.connect(address, header=header, timeout=seconds, http_no_proxy=["*"])
+        self._socket: Any = websocket.WebSocket()
+        self._socket.connect(address, header=header, timeout=seconds, http_no_proxy=["*"])  # type: ignore[no-untyped-call]
 
     def __enter__(self) -> Self:
         return self

@@ -30,9 +30,9 @@ class Collector:
         """Begins to fetch, on a hint: what is fetched counts only if the evidence names it too."""
         for item in self._wanted(produced):
             if item.file and item.file not in self._fetching:
-                self._fetching[item.file] = asyncio.create_task(
-                    self._fetch(item.file), name=f"fetch {item.file.filename}"
-                )
+                task = asyncio.create_task(self._fetch(item.file), name=f"fetch {item.file.filename}")
+                task.add_done_callback(_seen)  # one that nobody comes back for may have failed
+                self._fetching[item.file] = task
 
     async def finish(self, produced: Sequence[Produced]) -> list[Output]:
         """Everything that the evidence names, stored, in the order of the declared nodes.
@@ -79,3 +79,8 @@ class Collector:
         if blob.size == 0:
             raise Gone(f"file '{file.filename}' is empty")
         return blob
+
+
+def _seen(task: asyncio.Task[Blob]) -> None:
+    if not task.cancelled():
+        task.exception()

@@ -10,6 +10,7 @@ from functools import partial
 
 from loguru import logger
 
+from comfyone.errors import Fault
 from comfyone.gateway.dispatch.housekeeping import Housekeeping
 from comfyone.gateway.dispatch.link import Link
 from comfyone.gateway.dispatch.run import Run, Tools
@@ -78,13 +79,21 @@ class Dispatcher:
     async def detach(self, backend: Backend) -> None:
         """Lets a backend go. Its jobs are stopped there, as far as it still answers, and go back to the queue."""
         link = self._links.pop(backend.id, None)
-        for run, task in [entry for entry in self._runs.values() if entry[0].on(backend.id)]:
+        runs = [entry for entry in self._runs.values() if entry[0].on(backend.id)]
+        for _, task in runs:
             task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-            await run.abandon(f"backend '{backend.name}' was removed")
+        await asyncio.gather(*(task for _, task in runs), return_exceptions=True)
+        await asyncio.gather(*(self._abandon(run, f"backend '{backend.name}' was removed") for run, _ in runs))
         if link:
             await link.close()
         self.wake(backend.tenant_id)
+
+    async def _abandon(self, run: Run, reason: str) -> None:
+        try:
+            await run.abandon(reason)
+        except Fault as fault:
+            logger.error("job {}: it could not be given back: {}", run.job.id, fault.message)
+            self._take_up_again(run.assignment)
 
     def pool(self, tenant_id: str) -> list[Link]:
         return [link for link in self._links.values() if link.backend.tenant_id == tenant_id]
@@ -130,10 +139,9 @@ class Dispatcher:
         if again:
             self.wake(tenant_id)
 
-    async def cancel(self, job_id: str) -> None:
-        """Stops a job on its backend, if one has it."""
+    def cancel(self, job_id: str) -> None:
         if entry := self._runs.get(job_id):
-            await entry[0].cancel()
+            entry[0].cancel()
 
     def progress(self, job_id: str) -> float:
         entry = self._runs.get(job_id)
@@ -146,7 +154,7 @@ class Dispatcher:
         if link is None:
             self._tools.store.submit(
                 lambda session: session.engine.requeue(assignment.job, "its backend was removed", time.time())
-            ).add_done_callback(lambda _: self.wake(assignment.job.tenant_id))
+            ).add_done_callback(partial(self._given_back, assignment))
             return
         run = Run(assignment, link, self._tools, recovered=recovered)
         task = asyncio.create_task(run.follow(), name=f"run {assignment.job.id}")
@@ -158,12 +166,18 @@ class Dispatcher:
             del self._runs[run.job.id]
         if not task.cancelled() and (error := task.exception()):
             logger.opt(exception=error).error("job {}: the engine failed; it is looked at again", run.job.id)
-            self._take_up_again(run)
+            self._take_up_again(run.assignment)
         self.wake(run.job.tenant_id)
 
-    def _take_up_again(self, run: Run) -> None:
+    def _given_back(self, assignment: Assignment, future: asyncio.Future[bool]) -> None:
+        if not future.cancelled() and (error := future.exception()):
+            logger.error("job {}: it could not be given back: {}", assignment.job.id, error)
+            self._take_up_again(assignment)
+        self.wake(assignment.job.tenant_id)
+
+    def _take_up_again(self, assignment: Assignment) -> None:
         """A fault of ours, such as a full disk, must not lose the job: the evidence still knows what became of it."""
-        again = partial(self._follow, run.assignment, recovered=True)
+        again = partial(self._follow, assignment, recovered=True)
         asyncio.get_running_loop().call_later(RETRY_SECONDS, again)
 
 

@@ -10,7 +10,6 @@ from itertools import islice
 
 from loguru import logger
 
-from comfyone.errors import ComfyOneError
 from comfyone.gateway.dispatch.limits import Limits
 from comfyone.gateway.dispatch.link import Link
 from comfyone.gateway.domain.jobs import Failure, JobState
@@ -47,8 +46,8 @@ class Housekeeping:
         while True:
             try:
                 await chore()
-            except ComfyOneError as error:
-                logger.error("housekeeping: {}", error.message)
+            except Exception:  # noqa: BLE001 - a worker loop: what one round meets must not end those to come
+                logger.exception("housekeeping: {} failed, and is tried again", chore.__name__)
             await asyncio.sleep(pause)
 
     async def fail_stranded(self) -> None:

@@ -40,7 +40,6 @@ class Link:
     def __init__(self, backend: Backend, driver: Driver, limits: Limits, wake: Callable[[str], None]) -> None:
         self.backend = backend
         self.driver = driver
-        self.live_at = time.monotonic()  # for a new link: the benefit of the doubt begins now
         self.classes: frozenset[str] | None = None
         self._limits = limits
         self._wake = wake
@@ -74,10 +73,6 @@ class Link:
     def slot(self) -> Slot:
         return Slot(self.backend.id, len(self._listeners), self._limits.depth)
 
-    def silence(self) -> float:
-        """Seconds since the backend was last known to be live."""
-        return 0.0 if self._live else time.monotonic() - self.live_at
-
     async def connected(self, patience: float) -> None:
         """Returns as soon as the socket is up, or after ``patience`` seconds."""
         with suppress(TimeoutError):
@@ -108,18 +103,21 @@ class Link:
         Raises:
             Unreachable: when it could not be sent.
         """
-        async with self._placing.setdefault(name, asyncio.Lock()):
-            if name not in self._placed:
-                if len(self._placed) >= MAX_PLACED:
-                    self._placed.pop(next(iter(self._placed)))
-                self._placed[name] = await self.driver.place(name, path)
-        self._placing.pop(name, None)
-        return self._placed[name]
+        try:
+            async with self._placing.setdefault(name, asyncio.Lock()):
+                if name not in self._placed:
+                    if len(self._placed) >= MAX_PLACED:
+                        self._placed.pop(next(iter(self._placed)))
+                    self._placed[name] = await self.driver.place(name, path)
+                return self._placed[name]
+        finally:
+            self._placing.pop(name, None)
 
     async def close(self) -> None:
-        for task in self._tasks:
+        tasks = [*self._tasks, self._socket] if self._socket else self._tasks
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         self._set_live(False, "detached")
 
     # the socket
@@ -135,19 +133,20 @@ class Link:
             self._opened_at = time.monotonic()
             self._socket.cancel()
 
+    def doubt(self, reason: str) -> None:
+        """Opens the socket anew: a call found nobody there. Until it is up again no job goes there."""
+        if self._live and self._socket:
+            self._set_live(False, reason)
+            self._socket.cancel()
+
     async def _listen(self) -> None:
         delay = self._limits.reconnect
         while True:
             self._socket = asyncio.create_task(self._hear_socket(), name=f"socket {self.backend.name}")
-            try:
-                was_up = await asyncio.shield(self._socket)
-            except asyncio.CancelledError:
-                if not self._socket.cancelled():
-                    self._socket.cancel()
-                    await asyncio.gather(self._socket, return_exceptions=True)
-                    raise
-                continue  # suspected: at once
-            delay = self._limits.reconnect if was_up else min(delay * 2, self._limits.reconnect_most)
+            await asyncio.wait([self._socket])
+            if self._socket.cancelled():
+                continue  # to be opened anew
+            delay = self._limits.reconnect if self._socket.result() else min(delay * 2, self._limits.reconnect_most)
             await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, no secret
 
     async def _hear_socket(self) -> bool:
@@ -179,14 +178,14 @@ class Link:
             logger.info(
                 "backend {} is {}{}", self.backend.name, "live" if live else "not live", f": {reason}" if reason else ""
             )
-            self.live_at = time.monotonic()
         self._live, self._reason = live, reason
         if live:
             self._connected.set()
             self._wake(self.backend.tenant_id)
 
     def _fetch_catalog(self) -> None:
-        if self.classes is None and len(self._tasks) < 2:
+        """Whenever the server may be another one. What was known before counts until the answer is there."""
+        if len(self._tasks) < 2:
             self._tasks.append(asyncio.create_task(self._load_catalog(), name=f"catalog {self.backend.name}"))
 
     async def _load_catalog(self) -> None:

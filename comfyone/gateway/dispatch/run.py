@@ -68,6 +68,7 @@ class Run:
         self._sent = recovered
         self._heard = recovered  # of what an earlier process had sent, much may have been said before
         self._announced = False
+        self._deaf_since: float | None = None
         self._look = asyncio.Event()
         self._begun = self._told = assignment.job.state is JobState.RUNNING
         self._progress = Progress(())
@@ -99,11 +100,11 @@ class Run:
             await self._stop()
         await self._give_back(reason)
 
-    async def cancel(self) -> None:
-        """Stops the prompt on the backend. What then happened is for the evidence to say."""
+    def cancel(self) -> None:
+        """Stops the prompt on the backend, which nobody waits for. What then happened is for the evidence to say."""
         self._cancelling = True
         if self._sent:
-            await self._stop()
+            self._aside(asyncio.ensure_future(self._stop()))
 
     # sending
 
@@ -123,6 +124,7 @@ class Run:
             await self._end(JobState.FAILED, "refused", error.failure)
             return False
         except Unsent as error:
+            self._link.doubt(error.message)
             await self._give_back(error.message)
             return False
         except Unreachable as error:
@@ -145,6 +147,7 @@ class Run:
         except Fault as fault:
             await self._end(JobState.FAILED, "no input", Failure("input_missing", fault.message, hint=fault.hint))
         except Unreachable as error:
+            self._link.doubt(error.message)
             await self._give_back(error.message)
         return None
 
@@ -235,9 +238,8 @@ class Run:
             try:
                 seen = await self._link.driver.look(self.prompt_id, ended=self._announced)
             except Unreachable:
-                if self._link.silence() > self._tools.limits.lost:
-                    return Fate.BACKEND_LOST
-                return None
+                return Fate.BACKEND_LOST if self._is_lost() else None
+            self._deaf_since = None
             if seen.ending:
                 return seen.ending
             if seen.where is not Where.ABSENT:
@@ -249,6 +251,11 @@ class Run:
                 return Fate.FORGOTTEN if self._begun or self._announced else Fate.NEVER_RECEIVED
             await asyncio.sleep(pause)
             pause = min(pause * 2, 0.5)
+
+    def _is_lost(self) -> bool:
+        """After a call without an answer: whether there has been none for too long, whatever the socket says."""
+        self._deaf_since = self._deaf_since or time.monotonic()
+        return time.monotonic() - self._deaf_since > self._tools.limits.lost
 
     def _patience(self) -> float:
         """How long a prompt must be absent from queue and history to be gone."""
@@ -282,7 +289,7 @@ class Run:
                     JobState.FAILED, "output missing", Failure("output_missing", error.message, hint=error.hint)
                 )
             except Unreachable as error:
-                if self._link.silence() > self._tools.limits.lost:
+                if self._is_lost():
                     return await self._give_back(f"its results were lost: {error.message}")
             except Fault as fault:  # our own disk is full: the results stay where they are until there is room
                 logger.error("job {}: {}", self.job.id, fault.message)

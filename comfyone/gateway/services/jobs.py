@@ -159,7 +159,7 @@ class Jobs:
         principal.require(Scope.JOBS)
         job = await self._store.write(lambda session: session.tenant(principal.tenant_id).cancel(job_id, time.time()))
         if job.state not in TERMINAL:
-            await self._dispatch.cancel(job_id)
+            self._dispatch.cancel(job_id)
         return await self.get(principal, job_id)
 
     async def events(self, principal: Principal, job_id: str, after: int) -> AsyncIterator[JobEvent]:

@@ -10,6 +10,7 @@ import asyncio
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any
 
@@ -100,8 +101,9 @@ class Writer:
             self._connection.execute("COMMIT")
         except sqlite3.Error as error:
             logger.error("a commit of {} commands failed: {}", len(batch), error)
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
+            with suppress(sqlite3.Error):  # what fails here fails again at the next BEGIN, and is answered there
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
             fault = Fault("unavailable", f"the state cannot be written: {error}", retry_after=5)
             return [(future, None, fault) for _, future in batch], []
         return outcomes, session.events

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from io import BytesIO
 
 import pytest
@@ -69,17 +70,15 @@ def test_the_kind_of_an_output_is_its_medium() -> None:
 
 @given(st.text(max_size=30))
 def test_a_name_that_is_kept_is_a_plain_one(name: str) -> None:
-    try:
-        kept = check_file_name(name)
-    except Fault as fault:
-        assert fault.slug == "bad_file_name"
-        return
-    assert kept == name
-    assert not set(name) & {"/", "\\", "\0", "\n"}
-    assert name not in ("", ".", "..")
+    with suppress(Fault):
+        assert check_file_name(name) == name
+        assert not set(name) & {"/", "\\", "\0", "\n"}
+        assert name not in ("", ".", "..")
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "../a.png", "a/b.png", "a\\b.png", "a\0.png", "a\n.png", "x" * 201, None])
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "../a.png", "a/b.png", "a\\b.png", "a\0.png", "a\n.png", "x" * 201, None]
+)
 def test_a_name_that_is_more_than_a_name_is_refused(name: str | None) -> None:
     with pytest.raises(Fault) as caught:
         check_file_name(name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from uuid import RFC_4122, UUID
 
 from comfyone.gateway.domain.ids import new_id
@@ -11,7 +12,7 @@ from comfyone.gateway.domain.ids import new_id
 
 def test_ids_are_valid_and_strictly_increase() -> None:
     ids = [new_id() for _ in range(20_000)]
-    assert all(earlier < later for earlier, later in zip(ids, ids[1:], strict=False))
+    assert all(earlier < later for earlier, later in pairwise(ids))
     for text in ids[::1000]:
         parsed = UUID(text)
         assert (parsed.version, parsed.variant, str(parsed)) == (7, RFC_4122, text)

@@ -50,7 +50,9 @@ def test_a_run_begins_reports_its_output_announces_its_end_and_is_over() -> None
     kinds = [hint.kind for hint in hints("run")]
     assert kinds[0] is HintKind.BEGUN
     assert kinds[-2:] == [HintKind.ENDING, HintKind.OVER]
-    assert [hint.produced for hint in hints("run") if hint.kind is HintKind.OUTPUT] == [(saved("3", "tiny_00001_.png"),)]
+    assert [hint.produced for hint in hints("run") if hint.kind is HintKind.OUTPUT] == [
+        (saved("3", "tiny_00001_.png"),)
+    ]
     assert {hint.prompt_id for hint in hints("run")} == {"run"}
 
 
@@ -92,9 +94,7 @@ def test_a_remark_about_files_is_no_output_of_its_own() -> None:
 
 
 def test_a_node_error_names_the_node_and_its_message() -> None:
-    assert ending("error") == Ending(
-        failure=Failure("node_error", "node '2' (TestFail): on purpose", "2", "TestFail")
-    )
+    assert ending("error") == Ending(failure=Failure("node_error", "node '2' (TestFail): on purpose", "2", "TestFail"))
 
 
 def test_an_interrupted_run_is_neither_failed_nor_done() -> None:
@@ -111,11 +111,15 @@ def test_the_queue_says_what_runs_and_what_waits() -> None:
 
 def test_a_refusal_names_the_node_and_the_input() -> None:
     failure = refusal_of(RECORDED["refused"])
-    assert failure == Failure("rejected", "node '2' (ImageInvert): Required input is missing: image", "2", "ImageInvert")
+    assert failure == Failure(
+        "rejected", "node '2' (ImageInvert): Required input is missing: image", "2", "ImageInvert"
+    )
 
 
 def test_a_refusal_without_node_errors_gives_the_servers_words() -> None:
-    assert refusal_of(RECORDED["unknown"]).message == "Cannot execute because node NoSuchNode does not exist. Node ID '#2'"
+    assert (
+        refusal_of(RECORDED["unknown"]).message == "Cannot execute because node NoSuchNode does not exist. Node ID '#2'"
+    )
     assert refusal_of(RECORDED["no_output"]).message == "Prompt has no outputs"
     assert refusal_of({"error": "plain text"}).message == "plain text"
     assert refusal_of({}).message == "the server refused the graph"

@@ -24,7 +24,7 @@ moves = st.lists(st.tuples(st.sampled_from(STATES), st.integers(-1, 1)), min_siz
 def attempt_move(session: SqlSession, job: Job, target: JobState, attempt: int, now: float) -> bool:
     columns = {
         JobState.DISPATCHED: {"backend_id": "a"},
-        **dict.fromkeys(TERMINAL, {"error": None}),
+        **{state: {"error": None} for state in TERMINAL},
     }.get(target, {})
     return transition(session, job.id, target, attempt=attempt, now=now, **columns)
 

@@ -1,0 +1,86 @@
+"""A tenant with backends of its own, and what really ran on them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from types import TracebackType
+from typing import Any, Self
+
+from comfyone.api.job import Job
+from comfyone.emulator import Sandbox
+from comfyone.emulator.records import Record
+from comfyone.gateway.app import database_path
+from comfyone.gateway.storage.sqlite import connect
+from comfyone.wire.v1 import JobStatus
+from tests.graphs import Graph
+from tests.support.gateway import GatewayProcess
+from tests.support.waiting import eventually
+
+__all__ = ["Lab", "color_of", "inverted"]
+
+
+class Lab:
+    """A new tenant of a running gateway, whose backends are these sandboxes, named ``s0``, ``s1``, …"""
+
+    def __init__(self, gateway: GatewayProcess, tenant: str, *sandboxes: Sandbox) -> None:
+        self.gateway = gateway
+        self.sandboxes = sandboxes
+        self.sdk = gateway.client(gateway.key(tenant))
+        self.api = self.sdk.api
+        for number, sandbox in enumerate(sandboxes):
+            self.api.register_backend(f"s{number}", url=sandbox.url).raise_for_code()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.gateway.running:
+            for number in range(len(self.sandboxes)):
+                self.api.delete_backend(f"s{number}")
+        self.sdk.close()
+
+    def submit(self, graph: Graph, outputs: Sequence[str] = ("3",), **options: Any) -> Job:
+        """Runs a graph; node 3 is its output unless told otherwise."""
+        answer = self.api.prompt_workflow(graph, outputs=list(outputs), **options).raise_for_code()
+        return self.sdk.job(answer.data["id"])
+
+    def reaches(self, job: Job, *states: str, seconds: float = 10.0) -> JobStatus:
+        """The status of a job as soon as it is in one of these states."""
+        return eventually(lambda: (status := job.status()).state in states and status, seconds) or job.status()
+
+    def live(self, name: str = "s0") -> bool:
+        return bool(self.api.get_backend(name).data["is_live"])
+
+    def prompts(self, job: Job) -> list[tuple[str, str | None]]:
+        """For each attempt its prompt id and how it ended."""
+        with closing(connect(database_path(self.gateway.state), read_only=True)) as connection:
+            statement = "SELECT prompt_id, outcome FROM attempts WHERE job_id = ? ORDER BY number"
+            return connection.execute(statement, (job.id,)).fetchall()
+
+    def records(self, job: Job) -> list[Record]:
+        """Everything that the sandboxes have accepted for a job, on whichever attempt."""
+        return [
+            record for prompt_id, _ in self.prompts(job) for sandbox in self.sandboxes for record in sandbox.records.of(prompt_id)
+        ]
+
+    def executions(self, job: Job) -> list[Record]:
+        """Every time that a job really began to run somewhere."""
+        return [record for record in self.records(job) if record.started is not None]
+
+    def assert_ran_once(self, job: Job) -> None:
+        assert [record.outcome for record in self.executions(job)] == ["success"], self.prompts(job)
+
+
+def inverted(color: int) -> tuple[int, int, int]:
+    """The colour that `tests.graphs.tiny` makes of another."""
+    red, green, blue = ((color >> shift) & 255 for shift in (16, 8, 0))
+    return 255 - red, 255 - green, 255 - blue
+
+
+def color_of(job: Job, timeout: float = 15.0) -> Any:
+    """The colour of a job's only picture."""
+    (image,) = job.result(timeout).images
+    return image.convert("RGB").getpixel((5, 5))
