@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
 __all__ = ["AtLeast", "AtMost", "Figure", "median", "percentile", "show"]
 
@@ -73,18 +76,17 @@ def percentile(values: Sequence[float], percent: float) -> float:
 
 
 def show(figures: Sequence[Figure]) -> None:
-    """Print the figures as a table."""
+    """Print the figures as a table, each with its details below it."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("figure", overflow="fold")
-    for heading in ("value", "target"):
+    for heading in ("value", "target", "verdict"):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("", no_wrap=True)
-    table.add_column("detail", overflow="fold")
     for figure in figures:
-        value = "" if figure.value is None else f"{_number(figure.value)} {figure.unit}".rstrip()
-        detail = ", ".join(f"{name} {_number(value)}" for name, value in figure.detail.items())
-        table.add_row(figure.name, value, str(figure.target or ""), figure.verdict, detail)
-    Console(highlight=False, width=None if Console().is_terminal else 160).print(table)
+        value = "–" if figure.value is None else f"{_number(figure.value)} {figure.unit}".rstrip()
+        detail = " · ".join(f"{name} {_number(value)}" for name, value in figure.detail.items())
+        table.add_row(figure.name, value, str(figure.target or ""), figure.verdict)
+        table.add_row(Padding(Text(detail, style="dim"), (0, 0, 1, 2)))
+    Console(highlight=False, width=None if sys.stdout.isatty() else 132).print(table)
 
 
 def _number(value: Any) -> str:

@@ -49,6 +49,6 @@ def gateway() -> Iterator[Server]:
 @contextmanager
 def bare() -> Iterator[Server]:
     """The server of `bench.bare`, which knows no keys."""
-    with tempfile.TemporaryDirectory(prefix="comfyone-bench-") as folder:
-        with serving(folder, program=(sys.executable, "-m", "bench.bare")) as served:
-            yield Server(served.url, served.pid, "none", Path(folder))
+    program = (sys.executable, "-m", "bench.bare")
+    with tempfile.TemporaryDirectory(prefix="comfyone-bench-") as folder, serving(folder, program=program) as served:
+        yield Server(served.url, served.pid, "none", Path(folder))

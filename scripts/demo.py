@@ -85,9 +85,9 @@ def demo(comfyui: Sequence[str], output: Path) -> int:
     return code
 
 
-def create_key(state: Path) -> str:
-    """A key of the tenant ``acme``, written into the state of the running gateway."""
-    line = [*COMFYONE, "keys", "create", "--tenant", "acme", "--state-dir", str(state), "--json"]
+def create_key(state: Path, tenant: str = "acme") -> str:
+    """A key of a tenant, written into the state of the running gateway."""
+    line = [*COMFYONE, "keys", "create", "--tenant", tenant, "--state-dir", str(state), "--json"]
     done = subprocess.run(line, capture_output=True, text=True, check=False)
     if done.returncode:
         raise DemoError(f"no key could be made:\n{done.stderr}")
@@ -121,15 +121,17 @@ def serving(*arguments: str, program: Sequence[str] = COMFYONE) -> Iterator[Serv
         text=True,
         start_new_session=True,
     )
+    lines: Queue[str | None] = Queue()
+    reader = Thread(target=_drain, args=(process, lines), daemon=True)
+    reader.start()
     try:
-        yield Served(_address(process, arguments[0]), process.pid)
+        yield Served(_address(process, lines, Path(arguments[0]).name), process.pid)
     finally:
         _stop(process)
+        reader.join()
 
 
-def _address(process: subprocess.Popen[str], name: str) -> str:
-    lines: Queue[str | None] = Queue()
-    Thread(target=_drain, args=(process, lines), daemon=True).start()
+def _address(process: subprocess.Popen[str], lines: Queue[str | None], name: str) -> str:
     printed: list[str] = []
     try:
         while (line := lines.get(timeout=PATIENCE)) is not None:
@@ -144,8 +146,9 @@ def _address(process: subprocess.Popen[str], name: str) -> str:
 def _drain(process: subprocess.Popen[str], lines: Queue[str | None]) -> None:
     """Read on to the end, or the server would stand still once the pipe is full."""
     assert process.stdout is not None
-    for line in process.stdout:
-        lines.put(line)
+    with process.stdout as printed:
+        for line in printed:
+            lines.put(line)
     lines.put(None)
 
 

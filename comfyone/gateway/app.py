@@ -134,7 +134,9 @@ def create_app(gateway: Gateway) -> ASGIApp:
     async def unknown(request: Request, error: Exception) -> Response:
         slug = "method_not_allowed" if getattr(error, "status_code", 404) == 405 else "not_found"
         fault = Fault(slug, f"{request.method} {request.url.path} is not served here", hint="see /docs for the routes")
-        return codec.failure(fault, request_id_of(request.scope))
+        response = codec.failure(fault, request_id_of(request.scope))
+        response.headers.update(getattr(error, "headers", None) or {})  # Allow, with a 405
+        return response
 
     app = Starlette(
         routes=[

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 import uvicorn
 from loguru import logger
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvloop import new_event_loop
 
 from comfyone.errors import ComfyOneError
@@ -22,6 +23,9 @@ __all__ = ["AddressInUse", "serve_gateway"]
 SWITCH_INTERVAL = 0.0005
 """Seconds after which a busy thread lets another run. The writer asks for its turn after every statement, and at
 Python's 5 ms each of them could wait that long for the event loop."""
+
+MAX_HEAD = 64 * 1024
+"""Longest head of a request, in bytes."""
 
 FORMAT = "{time:YYYY-MM-DD HH:mm:ss.SSS} {level: <7} {message}"
 
@@ -55,6 +59,27 @@ class _Server(uvicorn.Server):
         yield
 
 
+class _Http(HttpToolsProtocol):
+    """Bounds the head of a request, which would otherwise be gathered without end before anybody asks for a key."""
+
+    _head: int | None = None
+
+    def on_message_begin(self) -> None:
+        self._head = 0
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._head = None
+        super().on_headers_complete()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._head is not None:
+            self._head += len(data)
+            if self._head > MAX_HEAD and not self.transport.is_closing():
+                self.send_400_response("The head of the request is too large.")
+
+
 async def _serve(settings: GatewaySettings) -> list[int]:
     """Returns the signals that ended it."""
     with _listen(settings.host, settings.port) as listener:
@@ -65,6 +90,7 @@ async def _serve(settings: GatewaySettings) -> list[int]:
                 access_log=False,
                 lifespan="off",
                 loop="none",
+                http=_Http,
                 ws_max_size=64 * 1024,
                 timeout_graceful_shutdown=5,
                 server_header=False,

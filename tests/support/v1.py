@@ -124,5 +124,6 @@ def read(response: requests.Response) -> Answer:
         assert body["code"] == (NO_BACKEND if body["error"] == "no_backend" else kind.status)
         assert body["data"] is None
         assert body["hint"]
+        assert len(response.content) < 4000, "an answer does not send back what was too long"
         assert body["request_id"] == response.headers["X-Request-Id"]
     return Answer(response.status_code, body, response.headers)

@@ -18,6 +18,7 @@ __all__ = ["Upload", "decode", "read_body"]
 T = TypeVar("T")
 
 _AT = re.compile(r" - at `\$(.*)`$")
+_MISSING = re.compile(r"missing required field `(.*)`$")
 MAX_PART_HEADERS = 16 * 1024
 
 
@@ -52,6 +53,8 @@ def decode(body: bytes, type: type[T]) -> T:
         text, path = str(error), ""
         if match := _AT.search(text):
             text, path = text[: match.start()], match[1].lstrip(".")
+        if match := _MISSING.search(text):
+            text, path = "is missing", f"{path}.{match[1]}".lstrip(".")
         if not path and "`object`" in text and "got" in text:
             raise Fault("invalid_json", f"the body is not a JSON object: {text}") from error
         raise Fault("invalid_body", f"{path}: {text}" if path else text, field=path or None) from error

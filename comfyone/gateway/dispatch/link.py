@@ -44,6 +44,7 @@ class Link:
         self._limits = limits
         self._wake = wake
         self._listeners: dict[str, Listener] = {}
+        self._given_at = 0.0
         self._socket: asyncio.Task[bool] | None = None
         self._opened_at = 0.0
         self._live = False
@@ -71,7 +72,7 @@ class Link:
 
     @property
     def slot(self) -> Slot:
-        return Slot(self.backend.id, len(self._listeners), self._limits.depth)
+        return Slot(self.backend.id, len(self._listeners), self._limits.depth, self._given_at)
 
     async def connected(self, patience: float) -> None:
         """Returns as soon as the socket is up, or after ``patience`` seconds."""
@@ -91,6 +92,7 @@ class Link:
     def attach(self, prompt_id: str, listener: Listener) -> None:
         """Occupies a slot, and from now on the listener hears what is said of the prompt."""
         self._listeners[prompt_id] = listener
+        self._given_at = time.monotonic()
 
     def release(self, prompt_id: str) -> None:
         """Frees the slot: the backend is done with the prompt."""

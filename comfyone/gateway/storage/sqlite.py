@@ -39,21 +39,25 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
         connection = sqlite3.connect(
             path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=512
         )
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute(
-            "PRAGMA synchronous = FULL"
-        )  # an answered submission outlives a power cut, not only a crash (law 1)
-        connection.execute(
-            "PRAGMA foreign_keys = OFF"
-        )  # the doors keep the references; checking each row would only cost
-        connection.execute(f"PRAGMA query_only = {'ON' if read_only else 'OFF'}")
-        if not read_only:
-            _prepare(connection, path)
+        try:
+            _configure(connection, path, read_only=read_only)
+        except BaseException:
+            connection.close()
+            raise
     except (sqlite3.Error, OSError) as error:
         raise StateError(
             f"the state in {path} cannot be opened: {error}", hint="choose a folder you may write to with --state-dir"
         ) from error
     return connection
+
+
+def _configure(connection: sqlite3.Connection, path: Path, *, read_only: bool) -> None:
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")  # an answered submission outlives a power cut, not only a crash
+    connection.execute("PRAGMA foreign_keys = OFF")  # the doors keep the references; checking each row would only cost
+    connection.execute(f"PRAGMA query_only = {'ON' if read_only else 'OFF'}")
+    if not read_only:
+        _prepare(connection, path)
 
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:

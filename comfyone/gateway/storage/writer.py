@@ -45,7 +45,7 @@ class Writer:
         self._loop = asyncio.get_running_loop()
         self._pending: list[Command] = []
         self._urgent = False
-        self._queue: SimpleQueue[list[Command] | None] = SimpleQueue()
+        self._queue: SimpleQueue[list[Command]] = SimpleQueue()
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="comfyone-writer", daemon=True)
         self._thread.start()
@@ -73,25 +73,28 @@ class Writer:
             self._queue.put(batch)
 
     async def close(self) -> None:
-        """Commits what waits, then ends the thread."""
+        """Commits what waits, then closes the connection and ends the thread."""
         self._closed = True
         self._hand_over()
-        self._queue.put(None)
+        self._queue.put([])
         await asyncio.to_thread(self._thread.join)
 
     def _run(self) -> None:
-        while (batch := self._queue.get()) is not None:
-            ended = False
-            while len(batch) < MAX_BATCH and not self._queue.empty():
-                more = self._queue.get()
-                if more is None:
-                    ended = True
-                    break
-                batch.extend(more)
+        for batch in iter(self._next_batch, []):
             outcomes, events = self._commit(batch)
             self._loop.call_soon_threadsafe(self._settle, outcomes, events)
-            if ended:
-                return
+        self._connection.close()
+
+    def _next_batch(self) -> list[Command]:
+        """What waits, as soon as anything does; nothing once the writer is closed."""
+        batch = self._queue.get()
+        while 0 < len(batch) < MAX_BATCH and not self._queue.empty():
+            more = self._queue.get()
+            if not more:
+                self._queue.put([])  # the end: for the next call
+                break
+            batch.extend(more)
+        return batch
 
     def _commit(self, batch: Sequence[Command]) -> tuple[list[Outcome], list[JobEvent]]:
         session = SqlSession(self._connection)

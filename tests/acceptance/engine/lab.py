@@ -26,8 +26,10 @@ class Lab:
     def __init__(self, gateway: GatewayProcess, tenant: str, *sandboxes: Sandbox) -> None:
         self.gateway = gateway
         self.sandboxes = sandboxes
-        self.sdk = gateway.client(gateway.key(tenant))
+        self.key = gateway.key(tenant)
+        self.sdk = gateway.client(self.key)
         self.api = self.sdk.api
+        self.impatient = gateway.client(self.key, max_retries=1)
         for number, sandbox in enumerate(sandboxes):
             self.api.register_backend(f"s{number}", url=sandbox.url).raise_for_code()
 
@@ -38,18 +40,26 @@ class Lab:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self.gateway.running:
-            for number in range(len(self.sandboxes)):
-                self.api.delete_backend(f"s{number}")
+            for backend in self.api.get_available_backends().data:
+                self.api.delete_backend(backend["name"])
         self.sdk.close()
 
-    def submit(self, graph: Graph, outputs: Sequence[str] = ("3",), **options: Any) -> Job:
-        """Runs a graph; node 3 is its output unless told otherwise."""
-        answer = self.api.prompt_workflow(graph, outputs=list(outputs), **options).raise_for_code()
+    def submit(self, graph: Graph, outputs: Sequence[str] = ("3",), *, once: bool = False, **options: Any) -> Job:
+        """Runs a graph; node 3 is its output unless told otherwise. With ``once`` nothing is tried again."""
+        api = self.impatient.api if once else self.api
+        answer = api.prompt_workflow(graph, outputs=list(outputs), **options).raise_for_code()
         return self.sdk.job(answer.data["id"])
 
     def reaches(self, job: Job, *states: str, seconds: float = 10.0) -> JobStatus:
         """The status of a job as soon as it is in one of these states."""
-        return eventually(lambda: (status := job.status()).state in states and status, seconds) or job.status()
+
+        def seen() -> JobStatus | None:
+            status = job.status()
+            return status if status.state in states else None
+
+        reached = eventually(seen, seconds)
+        assert reached is not None
+        return reached
 
     def live(self, name: str = "s0") -> bool:
         return bool(self.api.get_backend(name).data["is_live"])
@@ -63,7 +73,10 @@ class Lab:
     def records(self, job: Job) -> list[Record]:
         """Everything that the sandboxes have accepted for a job, on whichever attempt."""
         return [
-            record for prompt_id, _ in self.prompts(job) for sandbox in self.sandboxes for record in sandbox.records.of(prompt_id)
+            record
+            for prompt_id, _ in self.prompts(job)
+            for sandbox in self.sandboxes
+            for record in sandbox.records.of(prompt_id)
         ]
 
     def executions(self, job: Job) -> list[Record]:

@@ -42,7 +42,7 @@ def test_what_is_wrong_is_said_of_the_node_concerned(graph: Any, text: str) -> N
 
 
 def test_everything_that_is_wrong_is_found_at_once() -> None:
-    graph = {"1": {"inputs": {}}, "2": node("A", x=["8", 0], y=["9", 0]), "3": None}
+    graph: dict[str, Any] = {"1": {"inputs": {}}, "2": node("A", x=["8", 0], y=["9", 0]), "3": None}
     assert [problem.node_id for problem in check_graph(graph)] == ["1", "2", "2", "3"]
 
 

@@ -13,7 +13,7 @@ from tests.unit.gateway.engine.samples import queued_job
 
 BACKENDS = ["a", "b", "c", "d"]
 slots_of_some = st.lists(
-    st.builds(Slot, st.sampled_from(BACKENDS), st.integers(0, 5), st.integers(1, 4)),
+    st.builds(Slot, st.sampled_from(BACKENDS), st.integers(0, 5), st.integers(1, 4), st.floats(0, 9)),
     unique_by=lambda slot: slot.backend_id,
 )
 wishes = st.lists(st.sampled_from([None, None, *BACKENDS]), max_size=20)
@@ -71,3 +71,10 @@ def test_each_job_goes_to_the_least_busy_backend_of_its_moment(wanted: list[str 
 def test_a_job_that_waits_for_its_backend_holds_up_nobody(wanted: list[str | None], slots: list[Slot]) -> None:
     stuck = [*waiting(["nowhere"] * 3), *waiting(wanted)]
     assert [backend for _, backend in place(stuck, slots)] == [backend for _, backend in place(waiting(wanted), slots)]
+
+
+@given(st.permutations([Slot(name, 0, 9, given_at) for given_at, name in enumerate(BACKENDS)]))
+def test_backends_that_are_equally_busy_take_turns_beginning_with_the_one_that_waited_longest(
+    slots: list[Slot],
+) -> None:
+    assert [backend for _, backend in place(waiting([None] * 10), slots)] == [*BACKENDS, *BACKENDS, *BACKENDS[:2]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -22,11 +23,11 @@ moves = st.lists(st.tuples(st.sampled_from(STATES), st.integers(-1, 1)), min_siz
 
 
 def attempt_move(session: SqlSession, job: Job, target: JobState, attempt: int, now: float) -> bool:
-    columns = {
+    columns: dict[JobState, dict[str, Any]] = {
         JobState.DISPATCHED: {"backend_id": "a"},
         **{state: {"error": None} for state in TERMINAL},
-    }.get(target, {})
-    return transition(session, job.id, target, attempt=attempt, now=now, **columns)
+    }
+    return transition(session, job.id, target, attempt=attempt, now=now, **columns.get(target, {}))
 
 
 def job_in(session: SqlSession) -> Job:

@@ -15,6 +15,7 @@ from comfyone.gateway.domain.workflows import (
     MAX_STRING,
     InputSpec,
     InputType,
+    Values,
     Workflow,
     check_declaration,
     check_values,
@@ -94,7 +95,7 @@ def test_a_value_that_does_not_fit_is_named_with_what_would(spec: InputSpec, val
 
 def test_values_that_fit_are_kept_and_nothing_is_added() -> None:
     flow = workflow(SEED, PROMPT, NEGATIVE)
-    given_values = {"3": {"seed": 1}, "6": {"text": "x" * MAX_STRING}}
+    given_values: Values = {"3": {"seed": 1}, "6": {"text": "x" * MAX_STRING}}
     assert check_values(flow, GRAPH, given_values) == given_values
     assert check_values(flow, GRAPH, {}) == {}
 

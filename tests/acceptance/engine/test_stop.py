@@ -1,0 +1,53 @@
+"""Stopping in good order: quick, and without harm to what runs."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+
+import pytest
+
+from comfyone.wire.v1 import JobStatus
+from tests.acceptance.engine.conftest import MakeLab
+from tests.acceptance.engine.lab import color_of
+from tests.graphs import slow
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_while_a_job_runs_is_quick_and_the_job_finishes_after_the_restart(
+    own_lab: MakeLab, number: signal.Signals
+) -> None:
+    lab = own_lab()
+    job = lab.submit(slow(steps=30, seconds=0.1, color=0x010203))
+    lab.reaches(job, "running")
+    began = time.monotonic()
+    lab.gateway.stop(number)
+    assert time.monotonic() - began < 3
+    assert [record.outcome for record in lab.executions(job)] == [None], "the backend goes on with it"
+    lab.gateway.start()
+    assert color_of(job) == (1, 2, 3)
+    assert job.status().attempts == 1
+    lab.assert_ran_once(job)
+    assert "Traceback" not in lab.gateway.log()
+
+
+def test_those_who_wait_do_not_hold_a_stop_up_and_wait_on_after_the_restart(own_lab: MakeLab) -> None:
+    lab = own_lab()
+    job = lab.submit(slow(steps=35, seconds=0.1, color=0x010203))
+    lab.reaches(job, "running")
+    waited: list[JobStatus] = []
+    heard: list[str] = []
+    waiting = threading.Thread(target=lambda: waited.append(job.wait(14)))
+    listening = threading.Thread(target=lambda: heard.extend(event.type for event in job.events()))
+    lab.sdk.ws.start()
+    waiting.start()
+    listening.start()
+    began = time.monotonic()
+    lab.gateway.stop()
+    assert time.monotonic() - began < 3
+    lab.gateway.start()
+    waiting.join(14)
+    listening.join(14)
+    assert [status.state for status in waited] == ["succeeded"]
+    assert [kind for kind in heard if kind != "progress"] == ["queued", "dispatched", "running", "succeeded"]

@@ -1,0 +1,182 @@
+"""The description of the interface says what is served: neither more nor less, and every answer has its shape."""
+
+from __future__ import annotations
+
+import re
+from html import unescape
+from typing import Any
+
+import pytest
+
+from comfyone.errors import FAULTS
+from comfyone.gateway.dialects.comfyone_v1.routes import ROUTES
+from tests.acceptance.conftest import Tenant
+from tests.graphs import failing, speaking, tiny
+from tests.support.pictures import png
+from tests.support.v1 import V1
+
+PLACES = {"get", "put", "post", "delete", "patch"}
+
+
+@pytest.fixture
+def document(acme: Tenant) -> dict[str, Any]:
+    response = V1(acme.url, None).raw("GET", "/openapi.json")  # no key is needed to read it
+    assert response.headers["content-type"] == "application/json"
+    return dict(response.json())
+
+
+def operations(document: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
+    return [(path, method, operation) for path, item in document["paths"].items() for method, operation in item.items()]
+
+
+def test_every_route_is_described_and_nothing_else(document: dict[str, Any], acme: Tenant) -> None:
+    routes = {
+        (re.sub(r":\w+}", "}", path), method.lower())
+        for route in ROUTES
+        for method, path in ((route.method, route.path), *route.aliases)
+    }
+    assert {(path, method) for path, method, _ in operations(document)} == routes
+    for path, method in routes:
+        answer = V1(acme.url, None).call(method.upper(), re.sub(r"{\w+}", "x", path))
+        assert answer.fails("missing_key"), "it is served, to those who have a key"
+
+
+def test_the_document_is_sound(document: dict[str, Any]) -> None:
+    assert document["openapi"] == "3.1.0"
+    assert document["info"]["title"]
+    assert document["info"]["version"]
+    names = [operation["operationId"] for _, _, operation in operations(document)]
+    assert len(set(names)) == len(names)
+    for path, method, operation in operations(document):
+        assert path.startswith("/")
+        assert method in PLACES
+        in_path = {parameter["name"] for parameter in operation["parameters"] if parameter["in"] == "path"}
+        assert in_path == set(re.findall(r"{(\w+)}", path))
+        assert all(parameter["required"] for parameter in operation["parameters"] if parameter["in"] == "path")
+        assert all(parameter["schema"]["type"] for parameter in operation["parameters"])
+        assert operation["summary"]
+        assert {"200", "401", "500"} <= operation["responses"].keys()
+        assert all(answer["description"] for answer in operation["responses"].values())
+        assert ("requestBody" in operation) == (method in ("post", "patch", "put") and not path.endswith("/cancel"))
+
+
+def test_every_reference_leads_somewhere_and_every_schema_is_used(document: dict[str, Any]) -> None:
+    referred = set(re.findall(r"'\$ref': '#/components/schemas/(\w+)'", str(document)))
+    assert referred == document["components"]["schemas"].keys()
+
+
+def test_security_names_schemes_that_are_declared(document: dict[str, Any]) -> None:
+    named = {name for requirement in document["security"] for name in requirement}
+    assert named == document["components"]["securitySchemes"].keys()
+
+
+def test_the_faults_of_the_document_are_those_of_the_table(document: dict[str, Any]) -> None:
+    assert document["components"]["schemas"]["Error"]["properties"]["error"]["enum"] == sorted(FAULTS)
+    for _, _, operation in operations(document):
+        for status, answer in operation["responses"].items():
+            for slug in re.findall(r"`(\w+)`:", answer["description"]):
+                assert FAULTS[slug].status == int(status)
+
+
+# answers against the document
+
+
+def misfits(document: dict[str, Any], schema: dict[str, Any], value: Any, at: str = "") -> list[str]:
+    """Where a value is not what a schema says. Objects must have no field that the schema does not know."""
+    if "$ref" in schema:
+        return misfits(document, document["components"]["schemas"][schema["$ref"].rpartition("/")[2]], value, at)
+    if "anyOf" in schema:
+        found = [misfits(document, option, value, at) for option in schema["anyOf"]]
+        return [] if [] in found else min(found, key=len)
+    if "const" in schema and value != schema["const"]:
+        return [f"{at} is {value!r}, not {schema['const']!r}"]
+    if "enum" in schema and value not in schema["enum"]:
+        return [f"{at} is {value!r}, none of {schema['enum']}"]
+    kinds: dict[str, Any] = {
+        "object": dict, "array": list, "string": str, "integer": int, "number": (int, float), "null": type(None),
+        "boolean": bool,
+    }  # fmt: skip
+    kind = schema.get("type")
+    if kind and (not isinstance(value, kinds[kind]) or (isinstance(value, bool) and kind != "boolean")):
+        return [f"{at} is {value!r}, no {kind}"]
+    if isinstance(value, dict) and "properties" in schema:
+        known = schema["properties"]
+        wrong = [f"{at} lacks {name}" for name in schema.get("required", []) if name not in value]
+        wrong += [f"{at}.{name} is not described" for name in value if name not in known]
+        return wrong + [
+            w
+            for name in value.keys() & known.keys()
+            for w in misfits(document, known[name], value[name], f"{at}.{name}")
+        ]
+    if isinstance(value, list) and "items" in schema:
+        return [
+            w for index, item in enumerate(value) for w in misfits(document, schema["items"], item, f"{at}[{index}]")
+        ]
+    return []
+
+
+def test_answers_have_the_shape_that_is_described(shop: Tenant, document: dict[str, Any]) -> None:
+    graph = {**tiny(), "4": speaking("said")["1"]}
+    inputs = [{"id": "1", "type": "number", "name": "color", "minimum": 0, "title": "colour"}]
+    backend = shop.get("/v1/backends").data[0]["name"]
+    checked = []
+
+    def check(method: str, template: str, path: str, body: Any = None, **options: Any) -> Any:
+        response = shop.raw(method, path, json=body, **options)
+        answer = document["paths"][template][method.lower()]["responses"][str(response.status_code)]
+        wrong = misfits(document, answer["content"]["application/json"]["schema"], response.json())
+        assert wrong == [], f"{method} {path}: {wrong}"
+        checked.append((template, method.lower()))
+        return response.json()["data"]
+
+    workflow = {"name": "w", "inputs": inputs, "outputs": ["3", "4"], "workflow": graph}
+    check("GET", "/v1/backends", "/v1/backends")
+    check("GET", "/v1/backends/{name}", f"/v1/backends/{backend}")
+    check("PATCH", "/v1/backends/{name}", f"/v1/backends/{backend}", {"labels": {"a": "b"}})
+    later = {"instance_id": "later", "url": "http://127.0.0.1:9", "state": "down"}
+    check("POST", "/v1/backends", "/v1/backends", later)
+    check("DELETE", "/v1/backends/{name}", "/v1/backends/later")
+    made = check("POST", "/v1/workflows", "/v1/workflows", workflow)
+    check("GET", "/v1/workflows", "/v1/workflows")
+    check("GET", "/v1/workflows/{id}", f"/v1/workflows/{made['id']}")
+    check("PATCH", "/v1/workflows/{id}", "/v1/workflows/w", workflow)
+    check("PUT", "/v1/workflows/{id}", "/v1/workflows/w", workflow)
+    file = check("POST", "/v1/files", "/v1/files", files={"file": ("photo.png", png())})
+    check("POST", "/v1/files/upload", "/v1/files/upload", files={"file": ("photo.png", png())})
+    job = check("POST", "/v1/prompts", "/v1/prompts", {"workflow_id": "w", "inputs": {"colour": 1}})["id"]
+    bad = check("POST", "/v1/prompts_workflow", "/v1/prompts_workflow", {"workflow": failing()})["id"]
+    check("GET", "/v1/prompts/{id}", f"/v1/prompts/{job}")
+    assert [shop.ended(each)["state"] for each in (job, bad)] == ["succeeded", "failed"]
+    check("GET", "/v1/prompts/{id}/status", f"/v1/prompts/{job}/status")
+    check("GET", "/v1/prompts/{id}/status", f"/v1/prompts/{bad}/status")
+    check("GET", "/v1/prompts/history", "/v1/prompts/history")
+    check("POST", "/v1/prompts/{id}/cancel", f"/v1/prompts/{job}/cancel")  # 409
+    check("DELETE", "/v1/prompts/{id}", "/v1/prompts/nothing")  # 404
+    check("GET", "/v1/prompts/{id}/events", "/v1/prompts/nothing/events")  # 404
+    check("GET", "/v1/files/{id}", "/v1/files/nothing")
+    check("GET", "/v1/files/{id}/{name}", "/v1/files/nothing/x.png")
+    check("DELETE", "/v1/files/{id}", f"/v1/files/{file['id']}")
+    check("DELETE", "/v1/workflows/{id}", "/v1/workflows/w")
+    check("POST", "/v1/prompts", "/v1/prompts", {"workflow_id": 7})
+    check("DELETE", "/v1/backends/{name}", f"/v1/backends/{backend}")
+    check("POST", "/v1/prompts_workflow", "/v1/prompts_workflow", {"workflow": tiny()})  # 200, code 2006
+    assert set(checked) == {(path, method) for path, method, _ in operations(document)}
+
+
+def test_bodies_that_are_described_are_taken(document: dict[str, Any]) -> None:
+    schema = document["paths"]["/v1/prompts"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    assert misfits(document, schema, {"workflow_id": "w", "inputs": [{"id": "5", "params": {"width": 1}}]}) == []
+    assert misfits(document, schema, {"inputs": []}) == [" lacks workflow_id"]
+    upload = document["paths"]["/v1/files"]["post"]["requestBody"]["content"]
+    assert list(upload) == ["multipart/form-data"]
+
+
+def test_the_page_is_one_file_that_loads_nothing_from_elsewhere(acme: Tenant) -> None:
+    response = V1(acme.url, None).raw("GET", "/docs")
+    assert response.headers["content-type"].startswith("text/html")
+    page = unescape(response.text)
+    assert "<script" not in page
+    assert not re.findall(r"""(?:src|href|url|import)\s*[=(]\s*["']?\s*(?:https?:)?//""", page)
+    for route in ROUTES:
+        assert re.sub(r":\w+}", "}", route.path) in page
+        assert route.summary in page
