@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from bench import emulator, imports, latency, submissions
+from bench import emulator, imports, latency, machine, submissions
 from bench.figures import Figure, show
 from scripts.demo import stop_cleanly
 
@@ -34,17 +34,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "latency": lambda: latency.measure(chosen.quick, chosen.comfyui),
     }
     stop_cleanly()
-    figures: list[Figure] = []
+    load = os.getloadavg()[0]
+    figures = machine.measure()
     for name in chosen.only or names:
         print(f"measuring {name} …", file=sys.stderr, flush=True)
         figures += parts[name]()
     show(figures)
-    _write(figures, chosen.quick)
+    if load > (os.cpu_count() or 1) / 4:
+        print(f"The machine was busy before (load {load:.1f}): repeat this when it is not, or trust the ratios only.")
+    _write(figures, chosen.quick, load)
     print(f"\nwritten to {os.path.relpath(REPORT)}")
     return int(chosen.check and any(figure.verdict == "MISSED" for figure in figures))
 
 
-def _write(figures: Sequence[Figure], quick: bool) -> None:
+def _write(figures: Sequence[Figure], quick: bool, load: float) -> None:
     REPORT.parent.mkdir(exist_ok=True)
     report = {
         "comfyone": version("comfyone"),
@@ -52,7 +55,7 @@ def _write(figures: Sequence[Figure], quick: bool) -> None:
         "python": platform.python_version(),
         "system": platform.platform(),
         "cores": os.cpu_count(),
-        "load": os.getloadavg(),
+        "load before": load,
         "quick": quick,
         "figures": [figure.as_dict() for figure in figures],
     }

@@ -23,7 +23,10 @@ import typer
 from PIL import Image, ImageChops
 
 from comfyone.cli.main import app
+from comfyone.gateway.dialects.comfyone_v1.routes import ROUTES
+from comfyone.gateway.dialects.openapi import openapi_document
 from comfyone.gateway.domain.tenants import Scope
+from comfyone.settings import load_settings
 from scripts import demo, reference
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -142,6 +145,27 @@ def test_every_command_in_the_documents_exists(page: str, line: str) -> None:
 def test_the_documents_are_found_and_hold_commands() -> None:
     assert len(PAGES) > 10
     assert len(list(commands())) > 20
+
+
+def test_every_settings_file_in_the_documents_is_taken(tmp_path: Path) -> None:
+    files = [text for page in PAGES for language, text in blocks(page) if language == "yaml"]
+    assert len(files) >= 2
+    for number, text in enumerate(files):
+        file = tmp_path / f"{number}.yaml"
+        file.write_text(text)
+        load_settings(file, {}, environment={})
+
+
+def test_the_reference_of_the_wire_names_every_route_and_no_other() -> None:
+    text = (ROOT / "docs" / "reference" / "v1.md").read_text()
+    named = {parameters(path) for path in re.findall(r"[` ](/v1/[\w/{}]*[\w}])[`?]", text)}
+    served = {parameters(path) for path in openapi_document(ROUTES, "0")["paths"]}
+    assert served - named == set()
+    assert named - served == {"/v1/ws"}  # no operation of HTTP
+
+
+def parameters(path: str) -> str:
+    return re.sub(r"{\w+}", "{}", path)
 
 
 def test_every_scope_is_explained() -> None:

@@ -1,16 +1,22 @@
-"""The command ``comfyone``, run as a person runs it."""
+"""The command ``comfyone``: run in this process, which is quick, or as a person runs it."""
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from typer.testing import CliRunner
+
+from comfyone.cli.main import app
 from tests.support.gateway import COMMAND, clean_environment
 
-__all__ = ["Done", "comfyone"]
+__all__ = ["Done", "comfyone", "command"]
+
+WIDE = {"NO_COLOR": "1", "COLUMNS": "200", "TERMINAL_WIDTH": "200"}
 
 
 @dataclass(frozen=True)
@@ -35,13 +41,24 @@ class Done:
             assert word in self.err, f"{word!r} is not in: {self.err}"
 
 
-def comfyone(*arguments: Any, environment: Mapping[str, str] | None = None, seconds: float = 20) -> Done:
-    """Runs a command to its end."""
+def comfyone(*arguments: Any, environment: Mapping[str, str] | None = None) -> Done:
+    """Runs a command to its end, in this process."""
+    unset = {name: None for name in os.environ if name.startswith("COMFYONE_")}
+    result = CliRunner().invoke(
+        app, [str(argument) for argument in arguments], env={**unset, **WIDE, **(environment or {})}
+    )
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return Done(result.exit_code, result.stdout, result.stderr)
+
+
+def command(*arguments: Any, environment: Mapping[str, str] | None = None, seconds: float = 20) -> Done:
+    """Runs a command to its end, in a process of its own."""
     done = subprocess.run(
         [*COMMAND, *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=seconds,
-        env=clean_environment(NO_COLOR="1", COLUMNS="200", **(environment or {})),
+        env=clean_environment(**WIDE, **(environment or {})),
     )
     return Done(done.returncode, done.stdout, done.stderr)

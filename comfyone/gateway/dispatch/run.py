@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
@@ -32,6 +33,9 @@ ENDING_PATIENCE = 0.05
 
 CANCEL_PATIENCE = 0.2
 """A prompt that we took out of the queue is absent at once; twice seen absent is enough."""
+
+ABANDON_PATIENCE = 2.0
+"""How long whoever removes a backend waits for its jobs to be stopped there."""
 
 PROGRESS_INTERVAL = 0.05
 
@@ -95,16 +99,18 @@ class Run:
             self._link.release(self.prompt_id)
 
     async def abandon(self, reason: str) -> None:
-        """Gives the job back after ``follow`` was cancelled, and stops it on the backend as far as that answers."""
+        """Gives the job back after ``follow`` was cancelled, and stops it on the backend if that answers soon."""
         if self._sent:
-            await self._stop()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(ABANDON_PATIENCE):
+                    await self._stop()
         await self._give_back(reason)
 
     def cancel(self) -> None:
         """Stops the prompt on the backend, which nobody waits for. What then happened is for the evidence to say."""
         self._cancelling = True
         if self._sent:
-            self._aside(asyncio.ensure_future(self._stop()))
+            self._aside(asyncio.ensure_future(self._stop_and_look()))
 
     # sending
 
@@ -124,8 +130,7 @@ class Run:
             await self._end(JobState.FAILED, "refused", error.failure)
             return False
         except Unsent as error:
-            self._link.doubt(error.message)
-            await self._give_back(error.message)
+            await self._return_unsent(error)
             return False
         except Unreachable as error:
             logger.info("job {}: unclear whether {} has it: {}", self.job.id, self._link.backend.name, error.message)
@@ -137,7 +142,7 @@ class Run:
             await self._end(JobState.FAILED, "refused in part", concerned[0])
             return False
         if self._cancelling:
-            await self._stop()
+            await self._stop_and_look()
         return True
 
     async def _graph(self) -> dict[str, Any] | None:
@@ -147,9 +152,13 @@ class Run:
         except Fault as fault:
             await self._end(JobState.FAILED, "no input", Failure("input_missing", fault.message, hint=fault.hint))
         except Unreachable as error:
-            self._link.doubt(error.message)
-            await self._give_back(error.message)
+            await self._return_unsent(error)
         return None
+
+    async def _return_unsent(self, error: Unreachable) -> None:
+        if isinstance(error, Unsent):
+            self._link.doubt(error.message)
+        await self._give_back(error.message)
 
     async def _nodes(self) -> Iterable[str]:
         raw = await self._tools.store.read(lambda session: session.engine.graph(self.job))
@@ -161,7 +170,10 @@ class Run:
             await self._link.driver.stop(self.prompt_id)
         except Unreachable as error:
             logger.info("job {}: could not be stopped yet: {}", self.job.id, error.message)
-        self._look.set()
+
+    async def _stop_and_look(self) -> None:
+        await self._stop()
+        self._look.set()  # of a prompt that was taken out of the queue nothing will be heard
 
     # listening
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from comfyone.api.job import Job
 from comfyone.emulator import Sandbox
@@ -14,10 +14,15 @@ from comfyone.gateway.app import database_path
 from comfyone.gateway.storage.sqlite import connect
 from comfyone.wire.v1 import JobStatus
 from tests.graphs import Graph
+from tests.support import waiting
 from tests.support.gateway import GatewayProcess
-from tests.support.waiting import eventually
 
-__all__ = ["Lab", "color_of", "inverted"]
+__all__ = ["Lab", "color_of", "eventually", "inverted"]
+
+PATIENCE = 40.0
+"""Seconds: far more than anything here takes, so that a machine that is busy fails no test."""
+
+T = TypeVar("T")
 
 
 class Lab:
@@ -50,14 +55,14 @@ class Lab:
         answer = api.prompt_workflow(graph, outputs=list(outputs), **options).raise_for_code()
         return self.sdk.job(answer.data["id"])
 
-    def reaches(self, job: Job, *states: str, seconds: float = 10.0) -> JobStatus:
+    def reaches(self, job: Job, *states: str) -> JobStatus:
         """The status of a job as soon as it is in one of these states."""
 
         def seen() -> JobStatus | None:
             status = job.status()
             return status if status.state in states else None
 
-        reached = eventually(seen, seconds)
+        reached = eventually(seen)
         assert reached is not None
         return reached
 
@@ -93,7 +98,11 @@ def inverted(color: int) -> tuple[int, int, int]:
     return 255 - red, 255 - green, 255 - blue
 
 
-def color_of(job: Job, timeout: float = 15.0) -> Any:
+def color_of(job: Job, timeout: float = PATIENCE) -> Any:
     """The colour of a job's only picture."""
     (image,) = job.result(timeout).images
     return image.convert("RGB").getpixel((5, 5))
+
+
+def eventually(predicate: Callable[[], T]) -> T:
+    return waiting.eventually(predicate, PATIENCE)

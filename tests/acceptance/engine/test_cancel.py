@@ -9,9 +9,8 @@ import pytest
 from comfyone.api.job import Job
 from comfyone.errors import ConflictError, JobCancelledError, NotFoundError
 from tests.acceptance.engine.conftest import MakeLab
-from tests.acceptance.engine.lab import Lab, color_of
+from tests.acceptance.engine.lab import Lab, color_of, eventually
 from tests.graphs import sleeping, slow, tiny
-from tests.support.waiting import eventually
 
 
 def outcomes(lab: Lab, job: Job) -> list[str | None]:
@@ -39,9 +38,9 @@ def test_a_job_that_runs_is_interrupted_and_its_neighbour_on_the_backend_finishe
     here.reaches(neighbour, "dispatched")
     job.cancel()
     with pytest.raises(JobCancelledError):
-        job.result(10)
+        job.result(40)
     assert outcomes(here, job) == ["interrupted"]
-    assert neighbour.wait(10).state == "succeeded"
+    assert neighbour.wait(40).state == "succeeded"
     here.assert_ran_once(neighbour)
 
 
@@ -52,7 +51,7 @@ def test_a_job_in_the_queue_of_its_backend_is_taken_out_and_what_runs_there_goes
     job = here.submit(tiny())
     eventually(lambda: here.records(job))
     job.cancel()
-    assert job.wait(10).state == "cancelled"
+    assert job.wait(40).state == "cancelled"
     assert outcomes(here, job) == ["deleted"]
     assert here.executions(job) == []
     assert running.status().state == "running"
@@ -66,8 +65,8 @@ def test_a_job_that_hangs_can_be_cancelled_and_frees_its_backend(lab: MakeLab) -
     here.reaches(job, "running")
     here.sandboxes[0].set(hang=[])
     job.cancel()
-    assert job.wait(10).state == "cancelled"
-    assert here.submit(tiny(color=3)).wait(10).state == "succeeded"
+    assert job.wait(40).state == "cancelled"
+    assert here.submit(tiny(color=3)).wait(40).state == "succeeded"
 
 
 def test_a_job_that_finishes_while_it_is_cancelled_ends_one_way_or_the_other_and_stays_so(lab: MakeLab) -> None:
@@ -75,7 +74,7 @@ def test_a_job_that_finishes_while_it_is_cancelled_ends_one_way_or_the_other_and
     job = here.submit(tiny())
     eventually(lambda: outcomes(here, job) == ["success"])
     job.cancel()
-    status = job.wait(10)
+    status = job.wait(40)
     assert status.state == "succeeded", "its result was there"
     with pytest.raises(ConflictError) as caught:
         job.cancel()
@@ -94,14 +93,14 @@ def test_a_cancellation_at_any_moment_leaves_the_job_and_the_backend_in_agreemen
         except ConflictError:
             assert job.status().ended
     for job in jobs:
-        state = job.wait(10).state
+        state = job.wait(40).state
         assert state in ("cancelled", "succeeded")
         allowed = {"cancelled": {"interrupted", "deleted"}, "succeeded": {"success"}}[state]
         assert set(outcomes(here, job)) <= allowed, state
         types = [event.type for event in job.events()]
         assert types[-1] == state
         assert "requeued" not in types
-    assert here.submit(tiny(color=9)).wait(10).state == "succeeded"
+    assert here.submit(tiny(color=9)).wait(40).state == "succeeded"
 
 
 def test_the_answer_to_a_cancellation_does_not_wait_for_a_backend_that_is_stuck(lab: MakeLab) -> None:
@@ -109,15 +108,24 @@ def test_the_answer_to_a_cancellation_does_not_wait_for_a_backend_that_is_stuck(
     (sandbox,) = here.sandboxes
     job = here.submit(sleeping(60))
     here.reaches(job, "running")
-    sandbox.set(slow_requests={"/queue": 4.0})
+    sandbox.set(slow_requests={"/queue": 6.0})
     began = time.monotonic()
     answer = job.cancel()
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 4
     assert answer is not None
     assert answer.cancelling
     sandbox.set(slow_requests={})
-    assert job.wait(12).state == "cancelled"
+    assert job.wait(40).state == "cancelled"
     assert outcomes(here, job) == ["interrupted"]
+
+
+def test_a_backend_that_cannot_stop_at_once_is_not_asked_without_pause(lab: MakeLab) -> None:
+    here = lab(1, fail_requests={"/interrupt": 1000})
+    job = here.submit(sleeping(2.0))
+    here.reaches(job, "running")
+    job.cancel()
+    assert job.wait(40).state == "succeeded", "nothing could stop it"
+    assert 2 <= 1000 - here.sandboxes[0].scenario.fail_requests["/interrupt"] <= 6
 
 
 def test_a_cancellation_while_the_backend_is_away_is_carried_out_when_it_is_back(lab: MakeLab) -> None:
@@ -130,7 +138,7 @@ def test_a_cancellation_while_the_backend_is_away_is_carried_out_when_it_is_back
     job.cancel()
     assert job.status().state == "running"
     sandbox.listen()
-    assert job.wait(12).state == "cancelled"
+    assert job.wait(40).state == "cancelled"
     assert outcomes(here, job) == ["interrupted"]
 
 
@@ -142,7 +150,7 @@ def test_a_job_that_was_to_be_cancelled_when_its_backend_was_removed_is_cancelle
     sandbox.stop_listening()
     job.cancel()
     here.api.delete_backend("s0").raise_for_code()
-    assert job.wait(10).state == "cancelled"
+    assert job.wait(40).state == "cancelled"
 
 
 def test_nobody_elses_job_can_be_cancelled(lab: MakeLab) -> None:
@@ -152,4 +160,4 @@ def test_nobody_elses_job_can_be_cancelled(lab: MakeLab) -> None:
         there.sdk.job(job.id).cancel()
     assert not job.status().cancelling
     job.cancel()
-    assert job.wait(10).state == "cancelled"
+    assert job.wait(40).state == "cancelled"

@@ -12,9 +12,8 @@ import pytest
 from comfyone.api.job import Job
 from comfyone.errors import APIError
 from tests.acceptance.engine.conftest import MakeLab
-from tests.acceptance.engine.lab import Lab, color_of, inverted
+from tests.acceptance.engine.lab import Lab, color_of, eventually, inverted
 from tests.graphs import sleeping, slow, tiny
-from tests.support.waiting import eventually
 
 
 def test_an_accepted_job_survives_a_kill_right_after_the_answer(own_lab: MakeLab) -> None:
@@ -40,7 +39,7 @@ def test_a_job_that_was_queued_when_the_gateway_died_runs_after_the_restart(own_
     lab.gateway.start()
     assert job.status().state == "queued"
     sandbox.listen()
-    assert job.wait(10).state == "succeeded"
+    assert job.wait(40).state == "succeeded"
     assert job.status().attempts == 1
     lab.assert_ran_once(job)
 
@@ -51,7 +50,7 @@ def test_a_prompt_whose_answer_nobody_heard_is_found_after_the_restart_and_runs_
     eventually(lambda: lab.records(job))
     lab.gateway.kill()
     lab.gateway.start()
-    status = job.wait(10)
+    status = job.wait(40)
     assert (status.state, status.attempts) == ("succeeded", 1)
     lab.assert_ran_once(job)
 
@@ -63,7 +62,7 @@ def test_a_prompt_that_never_left_is_sent_again_after_the_restart(own_lab: MakeL
     lab.gateway.kill()
     lab.sandboxes[0].set(slow_requests={})
     lab.gateway.start()
-    status = job.wait(12)
+    status = job.wait(40)
     assert (status.state, status.attempts) == ("succeeded", 2)
     assert [event.type for event in job.events()] == [
         "queued",
@@ -78,15 +77,17 @@ def test_a_prompt_that_never_left_is_sent_again_after_the_restart(own_lab: MakeL
 
 def test_a_running_job_is_taken_up_again_with_its_progress(own_lab: MakeLab) -> None:
     lab = own_lab()
-    job = lab.submit(slow(steps=40, seconds=0.1))
+    job = lab.submit(slow(steps=600, seconds=0.1))
     lab.reaches(job, "running")
     lab.gateway.kill()
     lab.gateway.start()
-    heard = [event for event in job.events() if event.type == "progress"]
-    assert heard, "no progress after the restart"
-    status = job.status()
-    assert (status.state, status.attempts) == ("succeeded", 1)
-    lab.assert_ran_once(job)
+    told = next(event for event in job.events() if event.type == "progress")
+    assert told.percent
+    assert job.status().percent >= told.percent
+    job.cancel()
+    status = job.wait(40)
+    assert (status.state, status.attempts) == ("cancelled", 1)
+    assert [record.outcome for record in lab.executions(job)] == ["interrupted"]
 
 
 def test_a_job_that_ended_while_the_gateway_was_away_has_its_result_fetched(own_lab: MakeLab) -> None:
@@ -125,7 +126,7 @@ def test_a_cancellation_that_was_under_way_is_carried_out_after_the_restart(own_
     assert [record.outcome for record in lab.executions(job)] == [None]
     sandbox.set(slow_requests={})
     lab.gateway.start()
-    assert job.wait(10).state == "cancelled"
+    assert job.wait(40).state == "cancelled"
     assert [record.outcome for record in lab.executions(job)] == ["interrupted"]
 
 
@@ -172,7 +173,7 @@ def test_kills_at_random_moments_lose_no_job_and_repeat_none(own_lab: MakeLab, s
     submitter = Submitter(lab, random.Random(seed + 100))
     submitter.start()
     try:
-        for _ in range(4):
+        for _ in range(3):
             wanted = len(submitter.accepted) + chance.randint(1, 8)
             eventually(lambda: len(submitter.accepted) >= wanted)  # noqa: B023 - called at once
             time.sleep(chance.uniform(0.0, 0.3))  # any moment: that is what is tested
@@ -180,7 +181,7 @@ def test_kills_at_random_moments_lose_no_job_and_repeat_none(own_lab: MakeLab, s
             lab.gateway.start()
     finally:
         submitter.stopped.set()
-        submitter.join(10)
+        submitter.join(40)
     for color, job in submitter.accepted.items():
         assert color_of(job) == inverted(color), job.id
         lab.assert_ran_once(job)

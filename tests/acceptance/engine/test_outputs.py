@@ -9,9 +9,8 @@ import pytest
 from comfyone.errors import JobFailedError, NotFoundError
 from comfyone.wire.v1 import JobStatus
 from tests.acceptance.engine.conftest import MakeLab
-from tests.acceptance.engine.lab import Lab, color_of, inverted
+from tests.acceptance.engine.lab import Lab, color_of, eventually, inverted
 from tests.graphs import Graph, empty, node, save, speaking, tiny
-from tests.support.waiting import eventually
 
 
 def colors(result: Any) -> list[Any]:
@@ -40,7 +39,7 @@ def several() -> Graph:
 def test_outputs_come_in_the_order_in_which_they_were_declared(lab: MakeLab) -> None:
     here = lab()
     for outputs in (["20", "40", "10", "30"], ["30", "10"], ["10"]):
-        result = here.submit(several(), outputs).result(10)
+        result = here.submit(several(), outputs).result(40)
         expected: dict[str, list[Any]] = {"10": [(1, 0, 0)], "20": [(0, 2, 0)], "30": [(0, 0, 3)] * 2, "40": []}
         assert colors(result) == [color for name in outputs for color in expected[name]]
         told = [output.record.node_id for output in result]
@@ -49,14 +48,14 @@ def test_outputs_come_in_the_order_in_which_they_were_declared(lab: MakeLab) -> 
 
 
 def test_without_declared_outputs_everything_is_kept(lab: MakeLab) -> None:
-    result = lab().submit(several(), []).result(10)
+    result = lab().submit(several(), []).result(40)
     assert len(result.files) == 4
     assert result.values == ["four"]
 
 
 def test_a_text_is_a_value_and_no_file(lab: MakeLab) -> None:
     job = lab().submit(speaking("an owl, {COMFYONE:TASK_ID}"), ["1"])
-    result = job.result(10)
+    result = job.result(40)
     assert result.values == [f"an owl, {job.id}"]
     assert result.files == []
 
@@ -75,14 +74,14 @@ def test_a_cached_run_whose_file_has_vanished_is_failed_and_names_it(lab: MakeLa
     assert color_of(here.submit(tiny(color=6, prefix="gone")))
     for file in (here.sandboxes[0].files.root / "output").glob("gone*"):
         file.unlink()
-    error = failure(here.submit(tiny(color=6, prefix="gone")).wait(10))
+    error = failure(here.submit(tiny(color=6, prefix="gone")).wait(40))
     assert error["type"] == "output_missing"
     assert "gone_00001_.png" in error["message"]
 
 
 def test_a_declared_output_that_produces_nothing_is_a_failure_that_names_it(lab: MakeLab) -> None:
     here = lab()
-    error = failure(here.submit(tiny(), ["3", "2"]).wait(10))
+    error = failure(here.submit(tiny(), ["3", "2"]).wait(40))
     assert error["type"] == "output_missing"
     assert "output node '2' produced nothing" in error["message"]
     assert "SaveImage" in error["hint"]
@@ -91,7 +90,7 @@ def test_a_declared_output_that_produces_nothing_is_a_failure_that_names_it(lab:
 def test_a_fault_in_a_declared_output_fails_the_job_and_names_the_node(lab: MakeLab) -> None:
     here = lab()
     graph = {**tiny(), "4": node("SaveImage", filename_prefix="x")}
-    error = failure(here.submit(graph, ["3", "4"]).wait(10))
+    error = failure(here.submit(graph, ["3", "4"]).wait(40))
     assert (error["type"], error["node_id"], error["node_type"]) == ("rejected", "4", "SaveImage")
     assert "images" in error["message"]
 
@@ -99,7 +98,7 @@ def test_a_fault_in_a_declared_output_fails_the_job_and_names_the_node(lab: Make
 def test_a_fault_before_a_declared_output_fails_the_job_and_names_the_node_at_fault(lab: MakeLab) -> None:
     here = lab()
     graph = {**tiny(), "5": node("ImageInvert"), "6": save("5", "never")}
-    error = failure(here.submit(graph, ["3", "6"]).wait(10))
+    error = failure(here.submit(graph, ["3", "6"]).wait(40))
     assert (error["type"], error["node_id"], error["node_type"]) == ("rejected", "5", "ImageInvert")
 
 
@@ -112,7 +111,7 @@ def test_a_fault_in_an_output_that_nobody_declared_does_not_matter(lab: MakeLab)
 
 def test_a_graph_that_the_backend_refuses_is_failed_and_not_tried_again(lab: MakeLab) -> None:
     here = lab()
-    status = here.submit({**tiny(), "2": node("ImageInvert")}).wait(10)
+    status = here.submit({**tiny(), "2": node("ImageInvert")}).wait(40)
     error = failure(status)
     assert (error["type"], error["node_id"]) == ("rejected", "2")
     assert status.attempts == 1
@@ -147,7 +146,7 @@ def test_an_input_that_was_deleted_before_the_job_began_is_named(lab: MakeLab) -
     job = here.submit(graph)
     delete(here, uploaded["id"])
     here.api.set_backend_state("s0", "up").raise_for_code()
-    error = failure(job.wait(10))
+    error = failure(job.wait(40))
     assert error["type"] == "input_missing"
     assert uploaded["id"] in error["message"]
 
@@ -155,7 +154,7 @@ def test_an_input_that_was_deleted_before_the_job_began_is_named(lab: MakeLab) -
 def test_a_failed_job_has_no_result(lab: MakeLab) -> None:
     job = lab().submit(tiny(), ["2"])
     with pytest.raises(JobFailedError):
-        job.result(10)
+        job.result(40)
     assert job.status().outputs == []
     assert job.status().images == []
 

@@ -9,9 +9,8 @@ import pytest
 
 from comfyone.errors import JobFailedError
 from tests.acceptance.engine.conftest import MakeLab
-from tests.acceptance.engine.lab import color_of, inverted
+from tests.acceptance.engine.lab import color_of, eventually, inverted
 from tests.graphs import failing, sleeping, slow, tiny
-from tests.support.waiting import eventually
 
 
 def test_sockets_that_drop_all_the_time_cost_no_job_and_no_second_run(lab: MakeLab) -> None:
@@ -110,7 +109,7 @@ def test_a_restart_that_forgets_everything_sends_its_jobs_again_and_says_so(lab:
     here.reaches(jobs[1], "dispatched")
     here.sandboxes[0].restart()
     for job in jobs:
-        assert job.wait(14).state == "succeeded"
+        assert job.wait(40).state == "succeeded"
         assert job.status().attempts == 2
         (again,) = [event for event in job.events() if event.type == "requeued"]
         assert "backend 's0'" in again.data["reason"]
@@ -123,7 +122,7 @@ def test_a_node_error_fails_the_job_and_names_the_node_and_is_not_tried_again(la
     here = lab()
     job = here.submit(failing("the tube broke"))
     with pytest.raises(JobFailedError, match="the tube broke") as caught:
-        job.result(10)
+        job.result(40)
     assert caught.value.error["type"] == "node_error"
     assert (caught.value.error["node_id"], caught.value.error["node_type"]) == ("2", "TestFail")
     assert [record.outcome for record in here.executions(job)] == ["error"]
@@ -135,7 +134,7 @@ def test_a_run_that_somebody_else_interrupts_is_failed_and_says_so(lab: MakeLab)
     job = here.submit(sleeping(30))
     here.reaches(job, "running")
     interrupt_as_somebody_else(here.sandboxes[0].url)
-    status = job.wait(10)
+    status = job.wait(40)
     assert status.state == "failed"
     assert status.error is not None
     assert status.error["type"] == "interrupted"
@@ -144,7 +143,7 @@ def test_a_run_that_somebody_else_interrupts_is_failed_and_says_so(lab: MakeLab)
 
 def test_a_backend_that_takes_no_prompt_at_all_is_given_up_after_so_many_attempts(own_lab: MakeLab) -> None:
     here = own_lab(1, options=["--attempts", "2"], fail_requests={"/prompt": 1000})
-    status = here.submit(tiny()).wait(14)
+    status = here.submit(tiny()).wait(40)
     assert (status.state, status.attempts) == ("failed", 2)
     assert status.error is not None
     assert status.error["type"] == "backend_lost"
@@ -176,14 +175,14 @@ def test_a_backend_whose_socket_lives_but_which_answers_nothing_is_lost_too(own_
     here.reaches(job, "running")
     broken.set(fail_requests={"/queue": 100_000, "/history": 100_000, "/prompt": 100_000})
     assert color_of(other) == (7, 8, 9)
-    requeued = eventually(lambda: job.status().attempts != 1 or job.status().state == "queued", 12)
+    requeued = eventually(lambda: job.status().attempts != 1 or job.status().state == "queued")
     assert requeued
     assert here.prompts(job)[0][1] == "backend 's0' was lost"
 
 
 def test_results_that_can_never_be_fetched_do_not_hold_a_job_for_ever(own_lab: MakeLab) -> None:
     here = own_lab(1, options=["--lost-after", "1", "--attempts", "1"], fail_requests={"/view": 100_000})
-    status = here.submit(tiny()).wait(12)
+    status = here.submit(tiny()).wait(40)
     assert status.state == "failed"
     assert status.error is not None
     assert status.error["type"] == "backend_lost"
@@ -194,7 +193,7 @@ def test_results_that_can_never_be_fetched_do_not_hold_a_job_for_ever(own_lab: M
 def test_a_job_that_no_backend_can_take_fails_after_a_while_and_says_why(own_lab: MakeLab) -> None:
     here = own_lab(1, options=["--schedule-timeout", "1"])
     here.api.set_backend_state("s0", "down").raise_for_code()
-    status = here.submit(tiny()).wait(10)
+    status = here.submit(tiny()).wait(40)
     assert (status.state, status.attempts) == ("failed", 0)
     assert status.error is not None
     assert status.error["type"] == "unschedulable"
@@ -220,6 +219,6 @@ def test_a_gateway_with_one_dead_backend_serves_the_other_as_if_it_were_alone(la
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(15)
+        thread.join(40)
     assert results == {color: inverted(color) for color in range(8)}
     assert len(list(here.sandboxes[1].records)) == 8

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.command import comfyone
+from tests.support.command import comfyone, command
 from tests.support.gateway import GatewayProcess
 from tests.support.v1 import V1
 
@@ -41,19 +41,19 @@ def test_a_port_that_is_taken_is_told_and_nothing_is_changed(tmp_path: Path) -> 
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        done = comfyone("gateway", "--port", port, "--state-dir", tmp_path / "state")
+        done = command("gateway", "--port", port, "--state-dir", tmp_path / "state")
     done.fails(1, f"127.0.0.1:{port}", "--port")
     assert not (tmp_path / "state").exists()
 
 
 def test_an_address_that_is_not_ours_is_told(tmp_path: Path) -> None:
     for host in ("203.0.113.7", "no.such.host.invalid"):
-        comfyone("gateway", "--host", host, "--port", 0, "--state-dir", tmp_path / "state").fails(1, host, "--host")
+        command("gateway", "--host", host, "--port", 0, "--state-dir", tmp_path / "state").fails(1, host, "--host")
 
 
 def test_a_second_gateway_on_the_same_state_is_told(tmp_path: Path) -> None:
     with GatewayProcess(tmp_path / "state") as gateway:
-        done = comfyone("gateway", "--port", 0, "--state-dir", gateway.state)
+        done = command("gateway", "--port", 0, "--state-dir", gateway.state)
         done.fails(1, "another gateway", str(gateway.state), "--state-dir")
         assert V1(gateway.url, gateway.key()).get("/v1/backends").data == []
 
@@ -61,15 +61,15 @@ def test_a_second_gateway_on_the_same_state_is_told(tmp_path: Path) -> None:
 def test_a_state_folder_that_cannot_be_one_is_told(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("I am no folder")
-    comfyone("gateway", "--port", 0, "--state-dir", file).fails(1, str(file), "--state-dir")
-    comfyone("gateway", "--port", 0, "--state-dir", file / "below").fails(1, str(file), "--state-dir")
+    command("gateway", "--port", 0, "--state-dir", file).fails(1, str(file), "--state-dir")
+    command("gateway", "--port", 0, "--state-dir", file / "below").fails(1, str(file), "--state-dir")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is read-only to root")
 def test_a_state_folder_that_is_read_only_is_told(tmp_path: Path) -> None:
     folder = tmp_path / "sealed"
     folder.mkdir(mode=0o500)
-    comfyone("gateway", "--port", 0, "--state-dir", folder).fails(1, str(folder), "--state-dir")
+    command("gateway", "--port", 0, "--state-dir", folder).fails(1, str(folder), "--state-dir")
 
 
 @pytest.mark.parametrize(
