@@ -19,7 +19,7 @@ class SeedRecorder:
         self._outcomes: dict[str, set[bool]] = defaultdict(set)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        if report.when == "call" and not report.skipped or report.failed:
+        if (report.when == "call" and not report.skipped) or report.failed:
             for name, item in report.user_properties:
                 if name == "seed":
                     self._outcomes[str(item)].add(report.passed)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from comfyone.cli.extras import need
-from comfyone.cli.output import reported
+from comfyone.cli.output import fail, reported
 from comfyone.settings import GatewaySettings, load_settings
 
 __all__ = ["gateway"]
@@ -43,7 +43,14 @@ def gateway(
     arguments = {name: value for name, value in locals().items() if name not in ("config", "backend")}
     with reported():
         if backend:
-            arguments["backends"] = dict(pair.partition("=")[::2] for pair in backend)
+            arguments["backends"] = dict(_backend(text) for text in backend)
         settings = load_settings(config, arguments)
         server = need("comfyone.gateway.server", "gateway")
         server.serve_gateway(settings)
+
+
+def _backend(text: str) -> tuple[str, str]:
+    name, equals, url = text.partition("=")
+    if not name or not equals or not url:
+        raise fail(f"--backend {text} is not NAME=URL", "such as gpu-1=http://10.0.0.7:8188", code=2)
+    return name, url

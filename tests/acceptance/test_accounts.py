@@ -191,6 +191,19 @@ def test_a_key_that_is_revoked_beside_the_running_gateway_ends_within_a_second_o
     assert row["revoked"]
 
 
+def test_a_socket_does_not_outlive_its_key(acme: Tenant, gateway: GatewayProcess) -> None:
+    expiring = gateway.key(acme.name, expires_in=1)
+    made = comfyone("keys", "create", "--tenant", acme.name, "--json", "--state-dir", gateway.state).json
+    gateway.issued.append(made["key"])
+    with Ears(acme.url, expiring) as one, Ears(acme.url, made["key"]) as two, Ears(acme.url, acme.secret) as good:
+        comfyone("keys", "revoke", made["id"], "--state-dir", gateway.state)
+        for ears, slug in ((one, "expired_key"), (two, "revoked_key")):
+            assert ears.hear()["data"]["error"] == slug
+            assert ears.closing() == 4401
+        good.say({"type": "sync"})
+        assert good.hear()["data"]["error"] == "invalid_body", "sockets with other keys stay open"
+
+
 # where a key never shows
 
 

@@ -175,7 +175,7 @@ def test_a_backend_that_lost_its_inputs_in_a_restart_is_sent_them_again(lab: Mak
     assert color_of(here.submit(invert_upload(path))) == (55, 155, 205)
 
 
-def test_node_classes_that_a_backend_has_only_since_its_restart_are_known(lab: MakeLab) -> None:
+def test_node_classes_that_a_backend_has_only_since_it_was_away_are_known(lab: MakeLab) -> None:
     here = lab(1)
     (sandbox,) = here.sandboxes
     payload = WorkflowPayload(
@@ -187,7 +187,10 @@ def test_node_classes_that_a_backend_has_only_since_its_restart_are_known(lab: M
     with pytest.raises(InvalidRequestError, match="'Padding00000', which no backend has"):
         here.api.create_workflow(payload)
     sandbox.set(object_info_padding=0.1)
-    sandbox.restart()
+    sandbox.stop_listening()
+    eventually(lambda: not here.live())
+    sandbox.listen()
+    eventually(here.live)
 
     def is_taken() -> bool:
         try:

@@ -9,9 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.command import comfyone, command
+from tests.support.command import Done, comfyone, command
 from tests.support.gateway import GatewayProcess
 from tests.support.v1 import V1
+
+
+def unserved(*options: object, environment: dict[str, str] | None = None) -> Done:
+    """The command with settings that it must refuse; were it to take them, it would stumble over its state folder."""
+    nowhere = {"COMFYONE_STATE_DIR": "/dev/null/state"}
+    return comfyone("gateway", *options, environment={**nowhere, **(environment or {})})
 
 
 def test_it_ends_in_good_order_on_sigterm_and_on_ctrl_c(tmp_path: Path) -> None:
@@ -88,21 +94,20 @@ def test_a_state_folder_that_is_read_only_is_told(tmp_path: Path) -> None:
 def test_a_setting_that_is_wrong_is_named_with_its_origin(tmp_path: Path, text: str, words: list[str]) -> None:
     config = tmp_path / "settings.yaml"
     config.write_text(text)
-    comfyone("gateway", "--config", config, "--state-dir", tmp_path / "state").fails(1, *words)
-    assert not (tmp_path / "state").exists()
+    unserved("--config", config).fails(1, *words)
 
 
 def test_a_settings_file_that_is_missing_is_told(tmp_path: Path) -> None:
-    comfyone("gateway", "--config", tmp_path / "absent.yaml").fails(1, "absent.yaml")
+    unserved("--config", tmp_path / "absent.yaml").fails(1, "absent.yaml")
 
 
-def test_wrong_values_of_environment_and_flags_are_named_with_their_origin(tmp_path: Path) -> None:
+def test_wrong_values_of_environment_and_flags_are_named_with_their_origin() -> None:
     wrong = {"COMFYONE_MAX_UPLOAD": "lots"}
-    comfyone("gateway", environment=wrong).fails(1, "'max_upload'", "environment")
-    comfyone("gateway", "--attempts", 0).fails(1, "'attempts'", "command line")
-    comfyone("gateway", "--port", "eighty").fails(2, "--port")
-    comfyone("gateway", "--backend", "nameless").fails(2, "NAME=URL")
-    comfyone("gateway", "--nonsense").fails(2, "--nonsense")
+    unserved(environment=wrong).fails(1, "'max_upload'", "environment")
+    unserved("--attempts", 0).fails(1, "'attempts'", "command line")
+    unserved("--port", "eighty").fails(2, "--port")
+    unserved("--backend", "nameless").fails(2, "NAME=URL")
+    unserved("--nonsense").fails(2, "--nonsense")
 
 
 def test_a_flag_goes_before_the_environment_and_that_before_the_file(tmp_path: Path) -> None:
@@ -119,9 +124,9 @@ def test_a_flag_goes_before_the_environment_and_that_before_the_file(tmp_path: P
     assert not (tmp_path / "of-the-file").exists()
 
 
-def test_the_secret_of_a_setting_is_not_in_its_error(tmp_path: Path) -> None:
+def test_the_secret_of_a_setting_is_not_in_its_error() -> None:
     environment = {"COMFYONE_BOOTSTRAP_KEY": "co_very-secret", "COMFYONE_PORT": "x"}
-    done = comfyone("gateway", "--state-dir", tmp_path / "state", environment=environment)
+    done = unserved(environment=environment)
     done.fails(1, "'port'")
     assert "very-secret" not in done.err
 

@@ -25,6 +25,9 @@ MAX_POSITIONS = 100
 """Waiting jobs whose position is told; who waits behind that many hears of it when it is nearer."""
 
 POSITION_PAUSE = 0.1
+RECHECK_SECONDS = 2.0
+"""How long an open socket outlives its key at most, give or take."""
+
 UNAUTHORIZED, TOO_MANY = 4401, 4429
 
 
@@ -41,7 +44,7 @@ class V1Socket:
     async def __call__(self, socket: WebSocket) -> None:
         await socket.accept()
         try:
-            principal = await self._authenticate(socket)
+            key, principal = await self._authenticate(socket)
         except Fault as fault:
             return await _refuse(socket, UNAUTHORIZED, fault)
         if self._open[principal.tenant_id] >= self._most:
@@ -49,11 +52,11 @@ class V1Socket:
             return await _refuse(socket, TOO_MANY, full)
         self._open[principal.tenant_id] += 1
         try:
-            await self._talk(socket, principal.tenant_id)
+            await self._talk(socket, principal.tenant_id, key)
         finally:
             self._open[principal.tenant_id] -= 1
 
-    async def _authenticate(self, socket: WebSocket) -> Principal:
+    async def _authenticate(self, socket: WebSocket) -> tuple[str | None, Principal]:
         """By the upgrade's own key, or else by a first frame ``{"type": "auth", "token": …}``."""
         key = key_of(socket.scope)
         if not key:
@@ -65,22 +68,34 @@ class V1Socket:
             key = str(frame.get("token") or "") if frame.get("type") == "auth" else None
         principal = await self._authenticator.authenticate(key)
         principal.require(Scope.JOBS)
-        return principal
+        return key, principal
 
-    async def _talk(self, socket: WebSocket, tenant_id: str) -> None:
+    async def _talk(self, socket: WebSocket, tenant_id: str, key: str | None) -> None:
         waiting = "pending" if socket.query_params.get("spelling") == "pending" else "pendding"
         with self._bus.subscribe(tenant_id) as events:
             teller = Teller(socket, self._jobs, tenant_id, waiting)
-            tasks = [
-                asyncio.ensure_future(coroutine)
-                for coroutine in (teller.tell(events), teller.tell_positions(), _listen(socket))
+            watch = asyncio.ensure_future(self._watch(key))
+            tasks: list[asyncio.Future[Any]] = [
+                watch,
+                *map(asyncio.ensure_future, (teller.tell(events), teller.tell_positions(), _listen(socket))),
             ]
             try:
                 await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                if watch.done():
+                    await _refuse(socket, UNAUTHORIZED, watch.result())
             finally:
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _watch(self, key: str | None) -> Fault:
+        """Returns when the key is no longer good: revoked or expired."""
+        while True:
+            await asyncio.sleep(RECHECK_SECONDS)
+            try:
+                await self._authenticator.authenticate(key)
+            except Fault as fault:
+                return fault
 
 
 class Teller:
