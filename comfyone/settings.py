@@ -94,5 +94,12 @@ def _from_environment(environment: Mapping[str, str]) -> Mapping[str, Any]:
     for name in GatewaySettings.model_fields:
         value = environment.get(PREFIX + name.upper())
         if value is not None:
-            found[name] = yaml.safe_load(value) if name == "backends" else value
+            found[name] = _mapping(value) if name == "backends" else value
     return found
+
+
+def _mapping(text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text  # which is no mapping, and is refused as such

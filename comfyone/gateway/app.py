@@ -10,11 +10,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 import msgspec
-from starlette.applications import Starlette
-from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
-from starlette.routing import Route, WebSocketRoute
-from starlette.types import ASGIApp
+from starlette.routing import Router, WebSocketRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocket, WebSocketClose
 
 from comfyone.errors import ComfyOneError, Fault
 from comfyone.gateway.blobs.local import LocalBlobs
@@ -25,7 +24,7 @@ from comfyone.gateway.dialects.comfyone_v1.socket import V1Socket
 from comfyone.gateway.dialects.docs_page import docs_page
 from comfyone.gateway.dialects.edge import Edge, request_id_of
 from comfyone.gateway.dialects.openapi import openapi_document
-from comfyone.gateway.dialects.routing import serve
+from comfyone.gateway.dialects.routing import Call, Route, serve
 from comfyone.gateway.dispatch.dispatcher import Dispatcher
 from comfyone.gateway.dispatch.limits import Limits
 from comfyone.gateway.dispatch.run import Tools
@@ -33,6 +32,7 @@ from comfyone.gateway.domain.backends import Backend
 from comfyone.gateway.drivers.comfyui import ComfyUIDriver, client_session
 from comfyone.gateway.services.accounts import Authenticator, bootstrap
 from comfyone.gateway.services.backends import Backends
+from comfyone.gateway.services.catalog import Catalog
 from comfyone.gateway.services.files import Files
 from comfyone.gateway.services.jobs import Jobs
 from comfyone.gateway.services.workflows import Workflows
@@ -100,11 +100,12 @@ async def open_gateway(settings: GatewaySettings) -> AsyncIterator[Gateway]:
                 key = settings.bootstrap_key.get_secret_value()
                 await store.write(lambda session: bootstrap(session, key))
             await dispatcher.start()
+            catalog = Catalog(store)
             services = Services(
-                Backends(store, dispatcher, settings.backends),
-                Workflows(store, dispatcher),
+                Backends(store, dispatcher, catalog, settings.backends),
+                Workflows(store, dispatcher, catalog),
                 Files(store, blobs, settings.max_upload),
-                Jobs(store, bus, dispatcher),
+                Jobs(store, bus, dispatcher, catalog),
                 dispatcher,
             )
             try:
@@ -122,32 +123,30 @@ def create_app(gateway: Gateway) -> ASGIApp:
     document_bytes, page = msgspec.json.encode(document), docs_page(document)
     socket = V1Socket(gateway.authenticator, gateway.services.jobs, gateway.bus, gateway.settings.max_sockets)
 
-    async def openapi(_: Request) -> Response:
+    async def openapi(_: Call) -> Response:
         return Response(document_bytes, media_type="application/json")
 
-    async def docs(_: Request) -> Response:
+    async def docs(_: Call) -> Response:
         return HTMLResponse(page)
 
-    async def websocket(connection: object) -> None:
-        await socket(connection)  # type: ignore[arg-type]
+    async def websocket(connection: WebSocket) -> None:
+        await socket(connection)
 
-    async def unknown(request: Request, error: Exception) -> Response:
-        slug = "method_not_allowed" if getattr(error, "status_code", 404) == 405 else "not_found"
-        fault = Fault(slug, f"{request.method} {request.url.path} is not served here", hint="see /docs for the routes")
-        response = codec.failure(fault, request_id_of(request.scope))
-        response.headers.update(getattr(error, "headers", None) or {})  # Allow, with a 405
-        return response
+    async def unknown(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            return await WebSocketClose()(scope, receive, send)
+        fault = Fault(
+            "not_found", f"{scope['method']} {scope['path']} is not served here", hint="see /docs for the routes"
+        )
+        await codec.failure(fault, request_id_of(scope))(scope, receive, send)
 
-    app = Starlette(
-        routes=[
-            *serve(V1_ROUTES, codec, gateway.authenticator, gateway.services, gateway.settings.max_body),
-            WebSocketRoute("/v1/ws", websocket),
-            Route("/openapi.json", openapi),
-            Route("/docs", docs),
-        ],
-        exception_handlers={404: unknown, 405: unknown},
+    pages = (
+        Route("GET", "/openapi.json", openapi, "This interface, as OpenAPI", open=True),
+        Route("GET", "/docs", docs, "This interface, as a page", media="text/html", open=True),
     )
-    return Edge(app, version("comfyone"))
+    routes = serve((*V1_ROUTES, *pages), codec, gateway.authenticator, gateway.services, gateway.settings.max_body)
+    router = Router([*routes, WebSocketRoute("/v1/ws", websocket)], redirect_slashes=False, default=unknown)
+    return Edge(router, version("comfyone"))
 
 
 @contextmanager

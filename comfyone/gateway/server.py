@@ -87,6 +87,7 @@ async def _serve(settings: GatewaySettings) -> list[int]:
             config = uvicorn.Config(
                 create_app(gateway),
                 log_config=None,
+                proxy_headers=False,
                 access_log=False,
                 lifespan="off",
                 loop="none",

@@ -7,14 +7,13 @@ request here, before anything else can see or log them.
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 import secrets
 import time
 from urllib.parse import parse_qsl, unquote, urlencode
 
 from loguru import logger
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 __all__ = ["Edge", "key_of", "request_id_of"]
@@ -28,7 +27,7 @@ class Edge:
 
     def __init__(self, app: ASGIApp, version: str) -> None:
         self._app = app
-        self._version = version
+        self._version = (b"x-comfyone", version.encode())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -44,9 +43,7 @@ class Edge:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                answer = MutableHeaders(scope=message)
-                answer["X-Request-Id"] = request_id
-                answer["X-ComfyOne"] = self._version
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode()), self._version]
             await send(message)
 
         try:
@@ -80,7 +77,7 @@ def _take_key(scope: Scope, headers: Headers) -> str | None:
 
 
 def _from_path(scope: Scope) -> str | None:
-    match = _PATH_KEY.fullmatch(scope["path"])
+    match = _PATH_KEY.fullmatch(scope["path"]) if scope["path"].startswith("/k/") else None
     if not match:
         return None
     raw = scope.get("raw_path") or b""
@@ -105,6 +102,6 @@ def _from_authorization(value: str) -> str | None:
     if kind.lower() == "basic":
         try:
             return base64.b64decode(credentials, validate=True).decode().partition(":")[2]
-        except (binascii.Error, UnicodeDecodeError):
+        except ValueError:  # no base64, no ASCII, or no UTF-8 within
             return None
     return None

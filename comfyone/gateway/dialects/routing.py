@@ -5,7 +5,7 @@ A dialect is a table of `Route` and a `Codec`. Everything that is the same for a
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -13,11 +13,12 @@ from loguru import logger
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route as StarletteRoute
+from starlette.types import Receive, Scope, Send
 
 from comfyone.errors import Fault
 from comfyone.gateway.dialects.bodies import decode, read_body
 from comfyone.gateway.dialects.edge import key_of, request_id_of
-from comfyone.gateway.domain.tenants import Principal
+from comfyone.gateway.domain.tenants import NOBODY, Principal
 from comfyone.gateway.services.accounts import Authenticator
 
 __all__ = ["Call", "Codec", "Query", "Route", "serve"]
@@ -37,7 +38,8 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One operation of a dialect. ``body`` and ``answer`` are record types; None when there is no JSON."""
+    """One operation of a dialect. ``body`` and ``answer`` are record types; None when there is no JSON. ``open`` ones need
+    no key. An alias (method, path) is served in the same way."""
 
     method: str
     path: str
@@ -84,6 +86,8 @@ class Call:
             Fault: ``invalid_body`` when it is no number, or out of range.
         """
         query = next(query for query in self.route.query if query.name == name)
+        if not self.request.scope["query_string"]:
+            return query.default
         text = self.request.query_params.get(name)
         if text is None or text == "":
             return query.default
@@ -111,26 +115,43 @@ def serve(
     routes: Iterable[Route], codec: Codec, authenticator: Authenticator, services: Any, limit: int
 ) -> list[StarletteRoute]:
     """The routes, ready for the application. ``limit`` bounds JSON bodies, in bytes."""
-    served = []
+    places: dict[str, dict[str, Route]] = {}
     for route in routes:
-        endpoint = _endpoint(route, codec, authenticator, services, limit)
         for method, path in ((route.method, route.path), *route.aliases):
-            served.append(StarletteRoute(path, endpoint, methods=[method], name=route.name))
-    return served
+            places.setdefault(path, {})[method] = route
+    return [
+        StarletteRoute(path, _Place(methods, codec, authenticator, services, limit)) for path, methods in places.items()
+    ]
 
 
-def _endpoint(
-    route: Route, codec: Codec, authenticator: Authenticator, services: Any, limit: int
-) -> Callable[[Request], Awaitable[Response]]:
-    async def endpoint(request: Request) -> Response:
+class _Place:
+    """What is served at one path: an ASGI application, so that nothing stands between the router and the handler."""
+
+    def __init__(
+        self, methods: Mapping[str, Route], codec: Codec, authenticator: Authenticator, services: Any, limit: int
+    ) -> None:
+        self._methods = methods
+        self._codec = codec
+        self._authenticator = authenticator
+        self._services = services
+        self._limit = limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            principal = await authenticator.authenticate(key_of(request.scope))
-            answer = await route.handler(Call(request, principal, services, route, limit))
-            return answer if isinstance(answer, Response) else codec.success(answer)
+            response = await self._answer(Request(scope, receive, send))
         except Fault as fault:
-            return codec.failure(fault, request_id_of(request.scope))
+            response = self._codec.failure(fault, request_id_of(scope))
+            if fault.slug == "method_not_allowed":
+                response.headers["Allow"] = ", ".join(self._methods)
         except Exception:  # noqa: BLE001 - the HTTP edge: no traceback leaves
-            logger.exception("{} {} failed, request {}", request.method, request.url.path, request_id_of(request.scope))
-            return codec.failure(Fault("internal", "the gateway failed"), request_id_of(request.scope))
+            logger.exception("{} {} failed, request {}", scope["method"], scope["path"], request_id_of(scope))
+            response = self._codec.failure(Fault("internal", "the gateway failed"), request_id_of(scope))
+        await response(scope, receive, send)
 
-    return endpoint
+    async def _answer(self, request: Request) -> Response:
+        route = self._methods.get("GET" if request.method == "HEAD" else request.method)
+        if route is None:
+            raise Fault("method_not_allowed", f"{request.method} {request.scope['path']} is not served here")
+        principal = NOBODY if route.open else await self._authenticator.authenticate(key_of(request.scope))
+        answer = await route.handler(Call(request, principal, self._services, route, self._limit))
+        return answer if isinstance(answer, Response) else self._codec.success(answer)

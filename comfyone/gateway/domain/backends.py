@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from urllib.parse import urlsplit
 
 from comfyone.errors import Fault
 
-__all__ = ["Backend", "BackendState", "Health", "clean_url", "is_url", "name_of_url"]
+__all__ = ["Backend", "BackendState", "Health", "clean_url", "find_backend", "is_url", "name_of_url"]
 
 
 class BackendState(StrEnum):
@@ -42,6 +42,19 @@ class Health:
     live: bool
     reason: str | None = None
     load: int = 0
+
+
+def find_backend(backends: Sequence[Backend], key: str) -> Backend:
+    """The backend that a caller names: by name, ``instance_id`` or url, in that order.
+
+    Raises:
+        Fault: ``not_found``.
+    """
+    for attribute in ("name", "instance_id", "url"):
+        for backend in backends:
+            if getattr(backend, attribute) == key:
+                return backend
+    raise Fault("not_found", f"no backend '{key}'", field="backend")
 
 
 def is_url(text: str) -> bool:

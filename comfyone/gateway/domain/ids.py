@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 import time
-from uuid import UUID
 
 __all__ = ["new_id"]
 
@@ -24,4 +23,5 @@ def new_id() -> str:
         _last = stamp = max(stamp, _last + 1)
     high = (stamp >> 12) << 16 | 0x7000 | (stamp & 0xFFF)
     low = 1 << 63 | int.from_bytes(os.urandom(8)) >> 2
-    return str(UUID(int=high << 64 | low))
+    digits = f"{high:016x}{low:016x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"

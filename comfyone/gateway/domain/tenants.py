@@ -12,6 +12,7 @@ from comfyone.errors import Fault
 
 __all__ = [
     "ALL_BUT_ADMIN",
+    "NOBODY",
     "ApiKey",
     "Principal",
     "Scope",
@@ -73,6 +74,10 @@ class Principal:
         """
         if scope not in self.scopes:
             raise Fault("scope_missing", f"this key lacks the scope '{scope}'")
+
+
+NOBODY = Principal("", "", frozenset())
+"""Who asks for what needs no key: the owner of nothing."""
 
 
 def new_key() -> str:

@@ -12,6 +12,7 @@ from comfyone.gateway.domain.evidence import Unreachable, WrongServer
 from comfyone.gateway.domain.ids import new_id
 from comfyone.gateway.domain.tenants import Principal, Scope
 from comfyone.gateway.ports import Dispatch, Store
+from comfyone.gateway.services.catalog import Catalog
 
 __all__ = ["Backends", "SeenBackend"]
 
@@ -31,9 +32,10 @@ class SeenBackend:
 class Backends:
     """``configured`` maps the names that the operator has given to servers to their urls."""
 
-    def __init__(self, store: Store, dispatch: Dispatch, configured: Mapping[str, str]) -> None:
+    def __init__(self, store: Store, dispatch: Dispatch, catalog: Catalog, configured: Mapping[str, str]) -> None:
         self._store = store
         self._dispatch = dispatch
+        self._catalog = catalog
         self._configured = configured
 
     async def all(self, principal: Principal) -> list[SeenBackend]:
@@ -62,7 +64,7 @@ class Backends:
         backend = Backend(new_id(), principal.tenant_id, name, instance_id, address, state, weight, labels, time.time())
         if state is not BackendState.DOWN:
             await self._probe(backend)
-        backend = await self._store.write(lambda session: session.tenant(principal.tenant_id).add_backend(backend))
+        backend = await self._catalog.change(principal.tenant_id, lambda door: door.add_backend(backend))
         await self._dispatch.attach(backend, 0.0 if state is BackendState.DOWN else CONNECT_SECONDS)
         return self._seen(backend)
 
@@ -76,17 +78,15 @@ class Backends:
         labels: Mapping[str, str] | None,
     ) -> SeenBackend:
         principal.require(Scope.BACKENDS)
-        backend = await self._store.write(
-            lambda session: session.tenant(principal.tenant_id).change_backend(
-                key, state=state, weight=weight, labels=labels
-            )
+        backend = await self._catalog.change(
+            principal.tenant_id, lambda door: door.change_backend(key, state=state, weight=weight, labels=labels)
         )
         await self._dispatch.attach(backend)
         return self._seen(backend)
 
     async def delete(self, principal: Principal, key: str) -> None:
         principal.require(Scope.BACKENDS)
-        backend = await self._store.write(lambda session: session.tenant(principal.tenant_id).delete_backend(key))
+        backend = await self._catalog.change(principal.tenant_id, lambda door: door.delete_backend(key))
         await self._dispatch.detach(backend)
 
     def _resolve(self, instance_id: str, url: str | None) -> str:

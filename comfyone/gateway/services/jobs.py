@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,11 +17,10 @@ from comfyone.gateway.domain.jobs import TERMINAL, JobEvent, JobState, NewJob
 from comfyone.gateway.domain.tenants import Principal, Scope
 from comfyone.gateway.domain.workflows import InputType, Values, Workflow, check_raw_graph, check_values, named_values
 from comfyone.gateway.ports import Bus, Dispatch, JobView, Session, Store, TenantDoor
-from comfyone.graph.document import Graph
+from comfyone.gateway.services.catalog import Catalog
 
 __all__ = ["Jobs", "Submission"]
 
-MAX_GRAPHS = 256
 MAX_KEY = 255
 
 
@@ -50,11 +48,11 @@ class Submission:
 
 
 class Jobs:
-    def __init__(self, store: Store, bus: Bus, dispatch: Dispatch) -> None:
+    def __init__(self, store: Store, bus: Bus, dispatch: Dispatch, catalog: Catalog) -> None:
         self._store = store
         self._bus = bus
         self._dispatch = dispatch
-        self._graphs: OrderedDict[tuple[str, int], Graph] = OrderedDict()
+        self._catalog = catalog
 
     async def submit(self, principal: Principal, submission: Submission) -> tuple[str, bool]:
         """Queues a job; when this returns, it is committed (law 1).
@@ -70,25 +68,35 @@ class Jobs:
             principal.require(Scope.GRAPHS)
         if submission.idempotency_key is not None and not 0 < len(submission.idempotency_key) <= MAX_KEY:
             raise Fault("invalid_body", f"an Idempotency-Key has 1 to {MAX_KEY} characters", field="Idempotency-Key")
-        job = await self._store.read(lambda session: self._checked(session.tenant(principal.tenant_id), submission))
-        if isinstance(job, str):
-            return job, True
+        try:
+            job = await self._checked(principal.tenant_id, submission)
+        except Fault:
+            earlier = await self._replayed(principal.tenant_id, submission)
+            if earlier is None:
+                raise
+            return earlier, True
         committed = self._store.submit(lambda session: session.tenant(principal.tenant_id).add_job(job))
         self._dispatch.wake(principal.tenant_id)
         return await committed
 
-    def _checked(self, door: TenantDoor, submission: Submission) -> NewJob | str:
-        if submission.idempotency_key is not None:
-            earlier = door.replayed(submission.idempotency_key, submission.digest)
-            if earlier is not None:
-                return earlier
-        if not door.backends():
+    async def _replayed(self, tenant_id: str, submission: Submission) -> str | None:
+        """The earlier job of a repeat, which counts whatever may have changed since: its workflow may be gone."""
+        key = submission.idempotency_key
+        if key is None:
+            return None
+        return await self._store.read(lambda session: session.tenant(tenant_id).replayed(key, submission.digest))
+
+    async def _checked(self, tenant_id: str, submission: Submission) -> NewJob:
+        if not await self._catalog.has_backends(tenant_id):
             raise Fault("no_backend", "no backend is registered")
-        backend = door.backend(submission.backend) if submission.backend else None
-        workflow = door.workflow(submission.workflow) if submission.workflow else None
-        values: Values = {}
-        if workflow:
-            values = self._values(door, workflow, submission)
+        backend = await self._catalog.backend(tenant_id, submission.backend) if submission.backend else None
+        workflow = None
+        if submission.workflow:
+            workflow, graph = await self._catalog.workflow(tenant_id, submission.workflow)
+            named = submission.named
+            given = submission.values if named is None else named_values(workflow, named)
+            values = check_values(workflow, graph, given or {})
+            await self._check_images(tenant_id, workflow, values)
         else:
             values = submission.values or {}
             check_raw_graph(submission.graph, submission.outputs, values)
@@ -108,20 +116,23 @@ class Jobs:
             digest=submission.digest,
         )
 
-    def _values(self, door: TenantDoor, workflow: Workflow, submission: Submission) -> Values:
-        given = submission.values if submission.named is None else named_values(workflow, submission.named)
-        values = check_values(workflow, self._graph(workflow), given or {})
-        _check_images(door, workflow, values)
-        return values
-
-    def _graph(self, workflow: Workflow) -> Graph:
-        key = (workflow.id, workflow.version)
-        graph = self._graphs.get(key)
-        if graph is None:
-            graph = self._graphs[key] = msgspec.json.decode(workflow.graph)
-            if len(self._graphs) > MAX_GRAPHS:
-                self._graphs.popitem(last=False)
-        return graph
+    async def _check_images(self, tenant_id: str, workflow: Workflow, values: Values) -> None:
+        """Every image must be a file of this tenant, and an image."""
+        images = {(spec.id, spec.name): spec for spec in workflow.inputs if spec.type is InputType.IMAGE}
+        named = {key: values[key[0]][key[1]] for key in images if key[1] in values.get(key[0], {})}
+        if not named:
+            return
+        ids = {path: parse_asset_path(path) or "" for path in named.values()}
+        assets = await self._store.read(lambda session: session.tenant(tenant_id).assets(ids.values()))
+        for key, path in named.items():
+            asset = assets.get(ids[path])
+            if asset is None:
+                raise Fault("asset_unknown", f"{images[key].label}: no file '{path}' was uploaded", field=key[1])
+            if not asset.mime.startswith("image/"):
+                hint = "give the path of an uploaded image"
+                raise Fault(
+                    "invalid_input", f"{images[key].label}: '{asset.name}' is {asset.mime}", field=key[1], hint=hint
+                )
 
     async def get(self, principal: Principal, job_id: str, wait: float = 0.0) -> JobView:
         """A job as it stands; with ``wait``, as soon as it has ended or after that many seconds."""
@@ -197,23 +208,3 @@ async def _until_terminal(events: AsyncIterator[JobEvent]) -> None:
     async for event in events:
         if event.terminal:
             return
-
-
-def _check_images(door: TenantDoor, workflow: Workflow, values: Values) -> None:
-    """Every image must be a file of this tenant, and an image."""
-    images = {(spec.id, spec.name): spec for spec in workflow.inputs if spec.type is InputType.IMAGE}
-    named = {key: parse_asset_path(values[key[0]][key[1]]) for key in images if key[1] in values.get(key[0], {})}
-    if not named:
-        return
-    assets = door.assets({asset_id for asset_id in named.values() if asset_id})
-    for key, asset_id in named.items():
-        asset = assets.get(asset_id or "")
-        if asset is None:
-            raise Fault(
-                "asset_unknown", f"{images[key].label}: no file '{values[key[0]][key[1]]}' was uploaded", field=key[1]
-            )
-        if not asset.mime.startswith("image/"):
-            hint = "give the path of an uploaded image"
-            raise Fault(
-                "invalid_input", f"{images[key].label}: '{asset.name}' is {asset.mime}", field=key[1], hint=hint
-            )

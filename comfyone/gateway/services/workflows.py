@@ -11,6 +11,7 @@ from comfyone.gateway.domain.ids import new_id
 from comfyone.gateway.domain.tenants import Principal, Scope
 from comfyone.gateway.domain.workflows import InputSpec, Workflow, check_declaration, check_nodes
 from comfyone.gateway.ports import Dispatch, Store
+from comfyone.gateway.services.catalog import Catalog
 
 __all__ = ["Workflows"]
 
@@ -18,9 +19,10 @@ MAX_NAME = 200
 
 
 class Workflows:
-    def __init__(self, store: Store, dispatch: Dispatch) -> None:
+    def __init__(self, store: Store, dispatch: Dispatch, catalog: Catalog) -> None:
         self._store = store
         self._dispatch = dispatch
+        self._catalog = catalog
 
     async def all(self, principal: Principal) -> list[Workflow]:
         return await self._store.read(lambda session: session.tenant(principal.tenant_id).workflows())
@@ -43,7 +45,7 @@ class Workflows:
             Fault: ``invalid_graph`` naming the node, ``invalid_body`` for the name, ``conflict`` when it is taken.
         """
         workflow = await self._checked(principal, name, inputs, outputs, graph, raw)
-        return await self._store.write(lambda session: session.tenant(principal.tenant_id).add_workflow(workflow))
+        return await self._catalog.change(principal.tenant_id, lambda door: door.add_workflow(workflow))
 
     async def update(
         self,
@@ -57,13 +59,11 @@ class Workflows:
     ) -> Workflow:
         """Stores the next version. Jobs that were accepted before run the version of their time."""
         workflow = await self._checked(principal, name, inputs, outputs, graph, raw)
-        return await self._store.write(
-            lambda session: session.tenant(principal.tenant_id).replace_workflow(key, workflow)
-        )
+        return await self._catalog.change(principal.tenant_id, lambda door: door.replace_workflow(key, workflow))
 
     async def delete(self, principal: Principal, key: str) -> None:
         principal.require(Scope.WORKFLOWS)
-        await self._store.write(lambda session: session.tenant(principal.tenant_id).delete_workflow(key, time.time()))
+        await self._catalog.change(principal.tenant_id, lambda door: door.delete_workflow(key, time.time()))
 
     async def _checked(
         self,

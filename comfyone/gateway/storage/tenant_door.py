@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from comfyone.errors import Fault
-from comfyone.gateway.domain.backends import Backend, BackendState
+from comfyone.gateway.domain.backends import Backend, BackendState, find_backend
 from comfyone.gateway.domain.files import Asset
 from comfyone.gateway.domain.jobs import TERMINAL, Job, JobEvent, JobState, NewJob
 from comfyone.gateway.domain.workflows import Workflow
@@ -66,13 +66,7 @@ class SqlTenantDoor:
         return [backend_of(row) for row in rows]
 
     def backend(self, key: str) -> Backend:
-        """By name, ``instance_id`` or url, in that order."""
-        matches = self.backends()
-        for attribute in ("name", "instance_id", "url"):
-            for backend in matches:
-                if getattr(backend, attribute) == key:
-                    return backend
-        raise Fault("not_found", f"no backend '{key}'", field="backend")
+        return find_backend(self.backends(), key)
 
     def add_backend(self, backend: Backend) -> Backend:
         existing = [other for other in self.backends() if other.name == backend.name]

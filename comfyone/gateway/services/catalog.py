@@ -1,0 +1,92 @@
+"""What submissions look up over and over, kept in memory for a moment."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import msgspec
+
+from comfyone.gateway.domain.backends import Backend, find_backend
+from comfyone.gateway.domain.workflows import Workflow
+from comfyone.gateway.ports import Store, TenantDoor
+from comfyone.graph.document import Graph
+
+__all__ = ["Catalog"]
+
+T = TypeVar("T")
+
+SECONDS = 1.0
+"""How long a look-up is good. What this process changes is forgotten at once; what another changes is seen this late."""
+
+MAX_TENANTS = 1000
+MAX_WORKFLOWS = 256
+MAX_GRAPHS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    until: float
+    backends: list[Backend]
+    workflows: dict[str, Workflow] = field(default_factory=dict)
+
+
+class Catalog:
+    """A tenant's backends and current workflows. Changes go through `change`."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._tenants: OrderedDict[str, _Known] = OrderedDict()
+        self._graphs: OrderedDict[tuple[str, int], Graph] = OrderedDict()
+
+    async def has_backends(self, tenant_id: str) -> bool:
+        return bool((await self._known(tenant_id)).backends)
+
+    async def backend(self, tenant_id: str, key: str) -> Backend:
+        """Raises:
+        Fault: ``not_found``.
+        """
+        return find_backend((await self._known(tenant_id)).backends, key)
+
+    async def workflow(self, tenant_id: str, key: str) -> tuple[Workflow, Graph]:
+        """A current workflow by id or name, and its graph.
+
+        Raises:
+            Fault: ``not_found``.
+        """
+        workflows = (await self._known(tenant_id)).workflows
+        workflow = workflows.get(key)
+        if workflow is None:
+            workflow = await self._store.read(lambda session: session.tenant(tenant_id).workflow(key))
+            if len(workflows) < MAX_WORKFLOWS:
+                workflows[key] = workflow
+        return workflow, self._graph(workflow)
+
+    async def change(self, tenant_id: str, command: Callable[[TenantDoor], T]) -> T:
+        """Writes to a tenant's backends or workflows; the next look-up sees it."""
+        try:
+            return await self._store.write(lambda session: command(session.tenant(tenant_id)))
+        finally:
+            self._tenants.pop(tenant_id, None)
+
+    async def _known(self, tenant_id: str) -> _Known:
+        known = self._tenants.get(tenant_id)
+        if known is None or known.until < time.monotonic():
+            backends = await self._store.read(lambda session: session.tenant(tenant_id).backends())
+            known = self._tenants[tenant_id] = _Known(time.monotonic() + SECONDS, backends)
+            if len(self._tenants) > MAX_TENANTS:
+                self._tenants.popitem(last=False)
+        return known
+
+    def _graph(self, workflow: Workflow) -> Graph:
+        """A version never changes, so its graph is parsed once."""
+        key = (workflow.id, workflow.version)
+        graph = self._graphs.get(key)
+        if graph is None:
+            graph = self._graphs[key] = msgspec.json.decode(workflow.graph)
+            if len(self._graphs) > MAX_GRAPHS:
+                self._graphs.popitem(last=False)
+        return graph
