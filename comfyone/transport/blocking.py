@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from http.cookiejar import DefaultCookiePolicy
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urljoin, urlsplit
 
 import requests
@@ -30,6 +30,11 @@ __all__ = ["CHUNK", "Transport", "shown"]
 CHUNK = 8192
 """Bytes of a piece of a streamed answer."""
 
+_VARIABLES = [
+    *(name for kind in ("http", "https", "all", "no") for name in (f"{kind}_proxy", f"{kind}_proxy".upper())),
+    "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE",
+]
 _REDIRECTS = 5
 _MOVED = frozenset({301, 302, 303, 307, 308})
 _CONNECTIONS = 64
@@ -60,6 +65,19 @@ def _session(process: int) -> requests.Session:
     session.mount("https://", adapter)
     session.mount("http://", adapter)
     return session
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+@lru_cache(maxsize=64)
+def _surroundings(url: str, variables: tuple[str | None, ...]) -> Mapping[str, Any]:
+    """Proxies and certificates for an address, as requests reads them from the environment, which takes it as long as
+    all the rest of a call: read once, and again when one of these variables has changed."""
+    settings = _session(os.getpid()).merge_environment_settings(url, {}, None, None, None)
+    return {name: settings[name] for name in ("proxies", "verify", "cert")}
 
 
 class Transport:
@@ -150,16 +168,23 @@ class Transport:
             headers["Content-Type"] = "application/json"
         with _translated(call):
             try:
-                return _session(os.getpid()).request(
-                    call.method,
-                    url,
-                    params=params,
-                    data=form if form is not None else encode_json(call.json) if call.json is not None else None,
-                    headers=headers,
-                    auth=_Bearer(self._key if self.endpoint.trusts(url) else None),
+                session = _session(os.getpid())
+                prepared = session.prepare_request(
+                    requests.Request(
+                        call.method,
+                        url,
+                        params=params,
+                        data=form if form is not None else encode_json(call.json) if call.json is not None else None,
+                        headers=headers,
+                        auth=_Bearer(self._key if self.endpoint.trusts(url) else None),
+                    )
+                )
+                return session.send(
+                    prepared,
                     timeout=(timeouts.connect, timeouts.read),
                     allow_redirects=False,
                     stream=stream,
+                    **_surroundings(_origin(url), tuple(os.environ.get(name) for name in _VARIABLES)),
                 )
             finally:
                 if form is not None:
