@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from comfyone.errors import ValidationError
@@ -116,6 +117,7 @@ class Endpoint:
         return self.hosted and parts.scheme == "https" and _in_zone(parts.hostname)
 
 
+@lru_cache(maxsize=256)
 def origin(url: str) -> tuple[str, str, int | None]:
     """Scheme, host and port of a URL; the port is the scheme's own where none is given."""
     parts, port = _split(url, "url")

@@ -193,7 +193,7 @@ def _claim(session: Session, *, tenant_id: str, slots: Iterable[Slot], now: floa
         for job, backend_id in place(waiting, list(room.values())):
             slot = room[backend_id]
             room[backend_id] = replace(slot, load=slot.load + 1)
-            if claim := session.engine.claim(job, backend_id, new_id(), now):
+            if claim := session.engine.claim(job, slot, new_id(), now):
                 claimed.append(claim)
         room = {name: slot for name, slot in room.items() if slot.load < slot.depth}
         if len(waiting) < WINDOW:

@@ -72,7 +72,7 @@ class Link:
 
     @property
     def slot(self) -> Slot:
-        return Slot(self.backend.id, len(self._listeners), self._limits.depth, self._given_at)
+        return Slot(self.backend.id, len(self._listeners), self._limits.depth, self._given_at, self.backend.name)
 
     async def connected(self, patience: float) -> None:
         """Returns as soon as the socket is up, or after ``patience`` seconds."""

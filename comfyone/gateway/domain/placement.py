@@ -18,6 +18,7 @@ class Slot:
     load: int
     depth: int
     given_at: float = 0.0
+    name: str = ""
 
 
 def place(waiting: Iterable[Job], slots: Sequence[Slot]) -> list[tuple[Job, str]]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from comfyone.gateway.domain.backends import Backend
 from comfyone.gateway.domain.files import Output
 from comfyone.gateway.domain.jobs import Assignment, Failure, Job, JobState
+from comfyone.gateway.domain.placement import Slot
 from comfyone.gateway.storage.rows import BACKEND, JOB, backend_of, failure_text, job_of
 from comfyone.gateway.storage.sql import Sql
 from comfyone.gateway.storage.tenant_door import SqlTenantDoor
@@ -59,7 +61,7 @@ class SqlEngine:
         )
         return [job_of(row) for row in rows]
 
-    def claim(self, job: Job, backend_id: str, prompt_id: str, now: float) -> Assignment | None:
+    def claim(self, job: Job, backend: Slot, prompt_id: str, now: float) -> Assignment | None:
         """Gives a queued job to a backend, with the prompt id on record before anything is sent (law 4)."""
         number = job.attempt + 1
         moved = transition(
@@ -68,16 +70,17 @@ class SqlEngine:
             JobState.DISPATCHED,
             attempt=job.attempt,
             now=now,
-            data={"backend": self._backend_name(backend_id), "attempt": number},
-            backend_id=backend_id,
+            data={"backend": backend.name, "attempt": number},
+            backend_id=backend.backend_id,
         )
         if not moved:
             return None
         self._sql.run(
             "INSERT INTO attempts (job_id, number, prompt_id, backend_id, claimed_at) VALUES (?, ?, ?, ?, ?)",
-            (job.id, number, prompt_id, backend_id, now),
+            (job.id, number, prompt_id, backend.backend_id, now),
         )
-        return Assignment(self._job(job.id), backend_id, prompt_id)
+        claimed = replace(job, state=JobState.DISPATCHED, backend_id=backend.backend_id, attempt=number)
+        return Assignment(claimed, backend.backend_id, prompt_id)
 
     def begin(self, job: Job, now: float) -> bool:
         return transition(self._sql, job.id, JobState.RUNNING, attempt=job.attempt, now=now)
@@ -157,10 +160,6 @@ class SqlEngine:
         row = self._sql.one(f"SELECT {JOB} FROM jobs WHERE id = ?", (job_id,))
         assert row is not None
         return job_of(row)
-
-    def _backend_name(self, backend_id: str) -> str | None:
-        row = self._sql.one("SELECT name FROM backends WHERE id = ?", (backend_id,))
-        return row[0] if row else None
 
     def _close_attempt(self, job: Job, outcome: str, now: float) -> None:
         self._sql.run(

@@ -241,14 +241,13 @@ class SqlTenantDoor:
 
     def add_job(self, job: NewJob) -> tuple[str, bool]:
         """Queues a job. Returns its id, and whether it was there before under the same idempotency key."""
-        if job.idempotency_key is not None:
+        if job.idempotency_key is not None and not self._sql.run(
+            "INSERT INTO idempotency_keys (tenant_id, key, job_id, digest) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            (self._tenant, job.idempotency_key, job.id, job.digest),
+        ):
             earlier = self.replayed(job.idempotency_key, job.digest)
-            if earlier is not None:
-                return earlier, True
-            self._sql.run(
-                "INSERT INTO idempotency_keys (tenant_id, key, job_id, digest) VALUES (?, ?, ?, ?)",
-                (self._tenant, job.idempotency_key, job.id, job.digest),
-            )
+            assert earlier is not None
+            return earlier, True
         self._sql.run(
             _NEW_JOB,
             (

@@ -1,7 +1,8 @@
 """One thread that writes: it takes every command that waits, runs all in one transaction, commits once, and answers all.
 
-A commit costs a flush to disk whatever it holds, so the more arrives at once the cheaper each becomes. A command that
-raises is undone alone, by its savepoint; a commit that fails fails every command in it.
+A commit costs a flush to disk whatever it holds, so the more arrives at once the cheaper each becomes. When a command
+raises, all of its batch run once more, each guarded by a savepoint, so that it alone is undone; commands must therefore
+do nothing but work on the session. A commit that fails fails every command in it.
 """
 
 from __future__ import annotations
@@ -97,39 +98,46 @@ class Writer:
         return batch
 
     def _commit(self, batch: Sequence[Command]) -> tuple[list[Outcome], list[JobEvent]]:
-        session = SqlSession(self._connection)
         try:
-            self._connection.execute("BEGIN IMMEDIATE")
-            outcomes = [self._perform(session, command, future) for command, future in batch]
-            self._connection.execute("COMMIT")
+            try:
+                return self._transaction(batch, _perform)
+            except Exception:  # noqa: BLE001 - a worker loop: undo all, and run all again to see which one it was
+                self._rollback()
+                return self._transaction(batch, self._perform_guarded)
         except sqlite3.Error as error:
             logger.error("a commit of {} commands failed: {}", len(batch), error)
             with suppress(sqlite3.Error):  # what fails here fails again at the next BEGIN, and is answered there
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
+                self._rollback()
             fault = Fault("unavailable", f"the state cannot be written: {error}", retry_after=5)
             return [(future, None, fault) for _, future in batch], []
+
+    def _transaction(
+        self, batch: Sequence[Command], perform: Callable[[SqlSession, Command], Outcome]
+    ) -> tuple[list[Outcome], list[JobEvent]]:
+        session = SqlSession(self._connection)
+        self._connection.execute("BEGIN IMMEDIATE")
+        outcomes = [perform(session, command) for command in batch if not command[1].cancelled()]
+        self._connection.execute("COMMIT")
         return outcomes, session.events
 
-    def _perform(
-        self, session: SqlSession, command: Callable[[SqlSession], Any], future: asyncio.Future[Any]
-    ) -> Outcome:
-        if future.cancelled():
-            return future, None, None
+    def _perform_guarded(self, session: SqlSession, command: Command) -> Outcome:
+        """What a command raises is its own answer, and undoes nothing else."""
         emitted = len(session.events)
         self._connection.execute("SAVEPOINT command")
         try:
-            result = command(session)
-        except Exception as error:  # a worker loop: what one command raises is that command's answer
+            outcome = _perform(session, command)
+        except Exception as error:
             if not self._connection.in_transaction:  # a full disk makes SQLite roll back everything by itself
                 raise sqlite3.OperationalError(str(error)) from error
             self._connection.execute("ROLLBACK TO command")
             del session.events[emitted:]
-            return future, None, error
-        finally:
-            if self._connection.in_transaction:
-                self._connection.execute("RELEASE command")
-        return future, result, None
+            outcome = command[1], None, error
+        self._connection.execute("RELEASE command")
+        return outcome
+
+    def _rollback(self) -> None:
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
 
     def _settle(self, outcomes: Sequence[Outcome], events: Sequence[JobEvent]) -> None:
         for event in events:
@@ -141,3 +149,8 @@ class Writer:
                 future.set_result(result)
             else:
                 future.set_exception(error)
+
+
+def _perform(session: SqlSession, command: Command) -> Outcome:
+    function, future = command
+    return future, function(session), None

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from comfyone.errors import Fault
 from comfyone.gateway.domain.ids import new_id
 from comfyone.gateway.domain.jobs import TERMINAL, TRANSITIONS, Failure, Job, JobState, sources
+from comfyone.gateway.domain.placement import Slot
 from comfyone.gateway.storage.session import SqlSession
 from comfyone.gateway.storage.transitions import transition
 from tests.unit.gateway.engine.samples import TENANT, new_job, open_session
@@ -68,7 +69,7 @@ def test_any_sequence_of_moves_keeps_the_table_and_numbers_its_events_without_a_
 def test_a_job_that_has_ended_never_changes(tmp_path: Path, state: JobState) -> None:
     with open_session(tmp_path / "db", "a") as session:
         job = job_in(session)
-        assert session.engine.claim(job, "a", new_id(), 1.0)
+        assert session.engine.claim(job, Slot("a", 0, 1), new_id(), 1.0)
         job = session.tenant(TENANT).job(job.id).job
         assert attempt_move(session, job, state, 1, 2.0)
         ended = session.tenant(TENANT).job(job.id)
@@ -90,10 +91,10 @@ def test_every_state_can_be_reached_and_only_terminal_ones_are_final() -> None:
 def test_whoever_followed_an_earlier_attempt_changes_nothing_any_more(tmp_path: Path) -> None:
     with open_session(tmp_path / "db", "a", "b") as session:
         door, engine = session.tenant(TENANT), session.engine
-        first = engine.claim(job_in(session), "a", new_id(), 1.0)
+        first = engine.claim(job_in(session), Slot("a", 0, 1), new_id(), 1.0)
         assert first is not None
         assert engine.requeue(first.job, "lost", 2.0)
-        second = engine.claim(door.job(first.job.id).job, "b", new_id(), 3.0)
+        second = engine.claim(door.job(first.job.id).job, Slot("b", 0, 1), new_id(), 3.0)
         assert second is not None
         current = door.job(first.job.id)
         assert not engine.begin(first.job, 4.0)
@@ -107,7 +108,7 @@ def test_whoever_followed_an_earlier_attempt_changes_nothing_any_more(tmp_path: 
 def test_a_job_is_claimed_once_however_often_it_is_tried(tmp_path: Path) -> None:
     with open_session(tmp_path / "db", "a", "b") as session:
         job = job_in(session)
-        claims = [session.engine.claim(job, name, new_id(), 1.0) for name in ("a", "b", "a")]
+        claims = [session.engine.claim(job, Slot(name, 0, 1), new_id(), 1.0) for name in ("a", "b", "a")]
         assert [claim is not None for claim in claims] == [True, False, False]
         assert [placed.prompt_id for placed in session.engine.placed()] == [claims[0] and claims[0].prompt_id]
 
@@ -116,7 +117,7 @@ def test_every_attempt_is_on_record_with_how_it_ended(tmp_path: Path) -> None:
     with open_session(tmp_path / "db", "a") as session:
         job = job_in(session)
         for now in (1.0, 3.0):
-            claim = session.engine.claim(session.tenant(TENANT).job(job.id).job, "a", new_id(), now)
+            claim = session.engine.claim(session.tenant(TENANT).job(job.id).job, Slot("a", 0, 1), new_id(), now)
             assert claim
             session.engine.requeue(claim.job, f"lost at {now + 1:g}", now + 1)
         rows = session.all("SELECT number, backend_id, claimed_at, ended_at, outcome FROM attempts ORDER BY number")
@@ -133,7 +134,7 @@ def test_every_attempt_is_on_record_with_how_it_ended(tmp_path: Path) -> None:
 
 def test_a_job_that_is_to_be_cancelled_never_goes_back_to_the_queue(tmp_path: Path) -> None:
     with open_session(tmp_path / "db", "a") as session:
-        claim = session.engine.claim(job_in(session), "a", new_id(), 1.0)
+        claim = session.engine.claim(job_in(session), Slot("a", 0, 1), new_id(), 1.0)
         assert claim
         door = session.tenant(TENANT)
         assert door.cancel(claim.job.id, 2.0).state is JobState.DISPATCHED
