@@ -49,12 +49,12 @@ class LocalBlobs:
                     hasher.update(chunk)
                     await _do(file.write, chunk, size=len(chunk))
                 await _do(_flush, file, size=size)
-            hash = hasher.hexdigest()
-            os.replace(temporary, self._ready(hash))
-        except OSError as error:
-            raise Fault("unavailable", f"the file cannot be stored: {error.strerror}", retry_after=30) from error
-        finally:
+            self._keep(temporary, hash := hasher.hexdigest())
+        except BaseException as error:
             temporary.unlink(missing_ok=True)
+            if isinstance(error, OSError):
+                raise Fault("unavailable", f"the file cannot be stored: {error.strerror}", retry_after=30) from error
+            raise
         return Blob(hash, size, sniff_mime(head))
 
     def path(self, hash: str) -> Path:
@@ -71,10 +71,13 @@ class LocalBlobs:
         if _age(self.path(hash)) > aged:
             self.path(hash).unlink(missing_ok=True)
 
-    def _ready(self, hash: str) -> Path:
+    def _keep(self, temporary: Path, hash: str) -> None:
         path = self.path(hash)
-        path.parent.mkdir(exist_ok=True)
-        return path
+        try:
+            os.replace(temporary, path)
+        except FileNotFoundError:  # the first of its folder
+            path.parent.mkdir(exist_ok=True)
+            os.replace(temporary, path)
 
 
 async def _do(function: Callable[..., Any], *arguments: Any, size: int) -> None:

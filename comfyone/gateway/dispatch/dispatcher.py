@@ -167,7 +167,6 @@ class Dispatcher:
         if not task.cancelled() and (error := task.exception()):
             logger.opt(exception=error).error("job {}: the engine failed; it is looked at again", run.job.id)
             self._take_up_again(run.assignment)
-        self.wake(run.job.tenant_id)
 
     def _given_back(self, assignment: Assignment, future: asyncio.Future[bool]) -> None:
         if not future.cancelled() and (error := future.exception()):

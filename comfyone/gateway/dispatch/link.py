@@ -97,7 +97,11 @@ class Link:
     def release(self, prompt_id: str) -> None:
         """Frees the slot: the backend is done with the prompt."""
         if self._listeners.pop(prompt_id, None) is not None:
-            self._wake(self.backend.tenant_id)
+            self.wake()
+
+    def wake(self) -> None:
+        """Has what waits for this backend's tenant placed."""
+        self._wake(self.backend.tenant_id)
 
     async def place(self, name: str, path: Path) -> str:
         """The value that names a file there; each file is sent once while the connection lasts.
@@ -183,7 +187,7 @@ class Link:
         self._live, self._reason = live, reason
         if live:
             self._connected.set()
-            self._wake(self.backend.tenant_id)
+            self.wake()
 
     def _fetch_catalog(self) -> None:
         """Whenever the server may be another one. What was known before counts until the answer is there."""

@@ -336,6 +336,7 @@ class Run:
         logger.info("job {} goes back to the queue: {}", self.job.id, reason)
         await self._tools.store.write(lambda session: session.engine.requeue(self.job, reason, time.time()))
         self._link.release(self.prompt_id)
+        self._link.wake()  # the slot may have been free for long, but now there is a job for it
 
     async def _end(self, state: JobState, outcome: str, failure: Failure | None = None) -> None:
         self._link.release(self.prompt_id)
