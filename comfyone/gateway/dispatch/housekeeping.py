@@ -17,7 +17,10 @@ from comfyone.gateway.ports import Blobs, Session, Store
 
 __all__ = ["Housekeeping"]
 
-BATCH = 500
+BATCH = 50
+"""Rows that one write touches: what others write waits no longer than for these."""
+
+SWEEP = 500
 BLOB_AGE = 3600.0
 """A blob without an asset is left alone this long: its asset may be about to be committed."""
 
@@ -83,7 +86,7 @@ class Housekeeping:
     async def sweep_blobs(self) -> None:
         """Deletes bytes that no asset names any more."""
         hashes = self._blobs.aged(BLOB_AGE)
-        while batch := await asyncio.to_thread(lambda: list(islice(hashes, BATCH))):
+        while batch := await asyncio.to_thread(lambda: list(islice(hashes, SWEEP))):
             for orphan in await self._store.read(partial(_orphans, hashes=batch)):
                 self._blobs.delete(orphan, aged=BLOB_AGE)
 

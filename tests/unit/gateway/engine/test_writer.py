@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -26,21 +27,6 @@ def keys(session: SqlSession) -> list[str]:
     return [row[0] for row in session.all("SELECT key FROM meta ORDER BY key")]
 
 
-class Gate:
-    """A command that holds the writer up until it is opened."""
-
-    def __init__(self) -> None:
-        self.entered = threading.Event()
-        self._opened = threading.Event()
-
-    def __call__(self, session: SqlSession) -> None:
-        self.entered.set()
-        assert self._opened.wait(10)
-
-    def open(self) -> None:
-        self._opened.set()
-
-
 class Commits:
     """Counts the commits that a database has seen, by what the connection is asked to run."""
 
@@ -52,23 +38,52 @@ class Commits:
         self.count += statement == "COMMIT"
 
 
-async def test_commands_that_wait_share_one_commit_and_keep_their_order(tmp_path: Path) -> None:
+async def test_commands_of_one_turn_of_the_loop_share_one_commit_and_keep_their_order(tmp_path: Path) -> None:
     connection = connect(tmp_path / "db")
-    commits, writer, gate = Commits(connection), Writer(connection, lambda event: None), Gate()
-    held = writer.submit(gate)
-    await asyncio.to_thread(gate.entered.wait, 10)
+    commits, writer = Commits(connection), Writer(connection, lambda event: None)
+    await asyncio.gather(*(writer.submit(insert(f"{number:03}")) for number in range(200)))
+    assert commits.count == 1
+    rows = await writer.submit(lambda session: session.all("SELECT key FROM meta ORDER BY rowid"))
+    assert [row[0] for row in rows] == [f"{number:03}" for number in range(200)]
+    await writer.close()
+
+
+async def test_while_another_process_writes_the_loop_goes_on_and_what_waits_is_committed_at_once(
+    tmp_path: Path,
+) -> None:
+    connection, other = connect(tmp_path / "db"), connect(tmp_path / "db")
+    commits, writer = Commits(connection), Writer(connection, lambda event: None)
+    other.execute("BEGIN IMMEDIATE")
     futures = []
     for number in range(200):
         futures.append(writer.submit(insert(f"{number:03}")))
         if number % 50 == 0:
-            await asyncio.sleep(0)  # several turns of the loop, several batches
-    await asyncio.sleep(0)
-    gate.open()
-    await asyncio.gather(held, *futures)
-    assert commits.count == 2
+            await asyncio.sleep(0.01)  # several turns of the loop, several batches
+    assert not any(future.done() for future in futures)
+    other.execute("ROLLBACK")
+    other.close()
+    await asyncio.gather(*futures)
+    assert commits.count == 2  # the batch that had to wait, and everything that came after it
     rows = await writer.submit(lambda session: session.all("SELECT key FROM meta ORDER BY rowid"))
     assert [row[0] for row in rows] == [f"{number:03}" for number in range(200)]
     await writer.close()
+
+
+async def test_a_slow_disk_is_waited_for_by_a_thread_and_the_order_is_kept(tmp_path: Path) -> None:
+    threads: list[str] = []
+
+    def slow(session: SqlSession) -> None:
+        threads.append(threading.current_thread().name)
+        time.sleep(0.05)
+
+    async with open_store(tmp_path / "db") as store:
+        await store.write(slow)
+        first = store.submit(slow)
+        await asyncio.sleep(0.01)
+        second = store.submit(insert("later"))
+        await second
+        assert first.done()
+    assert threads == [threading.main_thread().name, "comfyone-writer"]
 
 
 async def test_a_command_that_fails_is_undone_alone_and_its_events_are_not_told(tmp_path: Path) -> None:
@@ -131,10 +146,9 @@ async def test_a_full_disk_fails_every_command_of_the_commit_and_the_writer_work
 
 async def test_a_database_that_somebody_else_holds_is_a_fault_and_not_the_end(tmp_path: Path) -> None:
     connection = connect(tmp_path / "db")
-    connection.execute("PRAGMA busy_timeout = 50")
-    writer, other = Writer(connection, lambda event: None), connect(tmp_path / "db")
+    writer, other = Writer(connection, lambda event: None, patience=0.05), connect(tmp_path / "db")
     other.execute("BEGIN IMMEDIATE")
-    with pytest.raises(Fault, match="database is locked"):
+    with pytest.raises(Fault, match="another process holds the database"):
         await writer.submit(insert("a"))
     other.execute("ROLLBACK")
     other.close()
@@ -145,13 +159,8 @@ async def test_a_database_that_somebody_else_holds_is_a_fault_and_not_the_end(tm
 
 async def test_a_command_whose_caller_has_gone_is_not_run(tmp_path: Path) -> None:
     async with open_store(tmp_path / "db") as store:
-        gate = Gate()
-        held = store.submit(gate)
-        await asyncio.to_thread(gate.entered.wait, 10)
         abandoned = store.submit(insert("abandoned"))
         abandoned.cancel()
-        gate.open()
-        await held
         await store.write(insert("wanted"))
         assert await store.read(keys) == ["wanted"]
 
