@@ -173,8 +173,11 @@ def _options(call: Call, body: Prompt | GraphPrompt, raw: bytes) -> dict[str, An
 
 
 async def _submit(call: Call, submission: Submission) -> Response:
+    """With ``wait``, the answer is the job's status at its end, which has all that the short answer has."""
+    wait = call.number("wait")
     job_id, replayed = await call.services.jobs.submit(call.principal, submission)
-    response = _codec.success(accepted(job_id))
+    job = await call.services.jobs.get(call.principal, job_id, wait) if wait else None
+    response = _codec.success(_status(call, job) if job else accepted(job_id))
     if replayed:
         response.headers["Idempotency-Replayed"] = "true"
     return response
@@ -229,6 +232,8 @@ def _states(call: Call) -> list[JobState]:
     return states
 
 
+WAIT = Query("wait", "answer when the job has ended, or after this many seconds", float, 0.0, 0.0, MAX_WAIT)
+
 ROUTES = (
     Route(
         "POST",
@@ -237,6 +242,7 @@ ROUTES = (
         "Run a stored workflow",
         Prompt,
         Accepted,
+        query=(WAIT,),
         faults=("invalid_input", "asset_unknown", "no_backend", "not_found", "idempotency_mismatch", "queue_full"),
     ),
     Route(
@@ -257,7 +263,7 @@ ROUTES = (
         get_prompt_status,
         "How a job stands",
         answer=StatusRecord,
-        query=(Query("wait", "answer when the job has ended, or after this many seconds", float, 0.0, 0.0, MAX_WAIT),),
+        query=(WAIT,),
         aliases=(("GET", "/v1/prompts/{id}"),),
         faults=("not_found",),
     ),
@@ -286,6 +292,7 @@ ROUTES = (
         "Run a graph that is not stored",
         GraphPrompt,
         Accepted,
+        query=(WAIT,),
         faults=("invalid_graph", "invalid_input", "scope_missing", "no_backend", "idempotency_mismatch", "queue_full"),
     ),
     Route(
