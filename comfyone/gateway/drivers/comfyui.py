@@ -43,7 +43,8 @@ _PROBE = aiohttp.ClientTimeout(total=PROBE_SECONDS)
 
 def client_session() -> aiohttp.ClientSession:
     """The HTTP session that the drivers of a process share. It sends no cookies and follows no redirects by itself."""
-    connector = aiohttp.TCPConnector(limit=0, limit_per_host=32, keepalive_timeout=30)
+    # No limit per host: sockets count too, and a server may be registered by many tenants. What runs is bounded by placement.
+    connector = aiohttp.TCPConnector(limit=0, limit_per_host=0, keepalive_timeout=30)
     return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False)
 
 
