@@ -82,12 +82,12 @@ class Calls:
         """POST a file. The same bytes are the same file, so it may be sent twice."""
         return Call("POST", "v1/files", upload=upload, read_timeout=TRANSFER_TIMEOUT)
 
-    def prompt(self, payload: PromptPayload, idempotency_key: str | None = None) -> Call:
-        """POST a job of a stored workflow."""
+    def prompt(self, payload: PromptPayload, idempotency_key: str | None = None, wait: float | None = None) -> Call:
+        """POST a job of a stored workflow; a gateway may hold the answer back for up to ``wait`` seconds until it ends."""
         self._refuse_extensions({"priority": payload.priority, "Idempotency-Key": idempotency_key})
         if self._hosted and isinstance(payload.inputs, dict):
             raise ValidationError("inputs by name are unknown to the hosted service", hint="give a list of PromptInput")
-        return self._submission("v1/prompts", payload.to_dict(), idempotency_key)
+        return self._submission("v1/prompts", payload.to_dict(), idempotency_key, wait)
 
     def prompt_workflow(self, body: Mapping[str, Any], idempotency_key: str | None = None) -> Call:
         """POST a job of a graph that is stored nowhere."""
@@ -96,9 +96,9 @@ class Calls:
 
     def prompt_status(self, prompt_id: str, wait: float | None = None) -> Call:
         """GET how a job stands; a gateway may hold the answer back for up to ``wait`` seconds until the job ends."""
-        seconds = 0.0 if wait is None or self._hosted else round(min(max(wait, 0.0), LONGEST_WAIT), 3)
         path = f"v1/prompts/{_segment('prompt_id', prompt_id)}/status"
-        return Call("GET", path, params={"wait": f"{seconds:g}" if seconds else None}, wait=seconds)
+        seconds = self._held(wait)
+        return Call("GET", path, params=_waiting(seconds), wait=seconds)
 
     def prompt_events(self, prompt_id: str, after: int) -> Call:
         """GET the events of a job as they happen. Only a gateway has them."""
@@ -121,13 +121,18 @@ class Calls:
         """GET a result."""
         return Call("GET", _text("url", url), read_timeout=TRANSFER_TIMEOUT)
 
-    def _submission(self, path: str, body: dict[str, Any], key: str | None) -> Call:
+    def _held(self, wait: float | None) -> float:
+        return 0.0 if wait is None or self._hosted else round(min(max(wait, 0.0), LONGEST_WAIT), 3)
+
+    def _submission(self, path: str, body: dict[str, Any], key: str | None, wait: float | None = None) -> Call:
         if self._hosted:
             return Call("POST", path, json=body, idempotent=False)
         key = uuid.uuid4().hex if key is None else _text("idempotency_key", key)
         if not key.isascii() or not key.isprintable():
             raise ValidationError("idempotency_key holds a control or a non-ASCII character")
-        return Call("POST", path, json=body, headers={"Idempotency-Key": key})
+        seconds = self._held(wait)
+        headers = {"Idempotency-Key": key}
+        return Call("POST", path, json=body, headers=headers, params=_waiting(seconds), wait=seconds)
 
     def _workflow(self, payload: WorkflowPayload) -> dict[str, Any]:
         if not isinstance(payload, WorkflowPayload):
@@ -147,6 +152,10 @@ def _text(name: str, value: str) -> str:
     if not isinstance(value, str) or not value.strip():
         raise ValidationError(f"{name} must be a non-empty string, not {value!r}")
     return value
+
+
+def _waiting(seconds: float) -> dict[str, Any]:
+    return {"wait": f"{seconds:g}" if seconds else None}
 
 
 def _segment(name: str, value: str) -> str:

@@ -167,10 +167,9 @@ class ComfyOne:
             JobCancelledError: The job was cancelled.
             JobTimeoutError: The time is over. The job goes on; ``job_id`` picks it up again.
         """
-        job = self.submit(
-            workflow, backend=backend, priority=priority, idempotency_key=idempotency_key, inputs=inputs, **values
-        )
-        return job.result(timeout)
+        from comfyone.api.submission import Submission  # noqa: PLC0415
+
+        return Submission(self.api, workflow, inputs, values).run(backend, priority, idempotency_key, timeout)
 
 
 def _logger(debug: bool, log_file: str | os.PathLike[str] | None) -> Log:

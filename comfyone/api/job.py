@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+import uuid
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -26,12 +27,12 @@ from comfyone.errors import (
 from comfyone.transport.answers import read_record
 from comfyone.transport.retry import RetryPolicy
 from comfyone.wire.sse import ServerEvent, read_events
-from comfyone.wire.v1 import JobEvent, JobStatus
+from comfyone.wire.v1 import JobEvent, JobStatus, PromptPayload
 
 if TYPE_CHECKING:
     from comfyone.api.client import ComfyOneClient
 
-__all__ = ["Job"]
+__all__ = ["Job", "run_to_end"]
 
 PATIENCE = 60.0
 """Seconds for which a server may be unreachable before waiting for a job gives up."""
@@ -141,7 +142,9 @@ class Job:
             JobCancelledError: The job was cancelled.
             JobTimeoutError: The time is over. The job goes on.
         """
-        status = self.wait(timeout)
+        return self._outcome(self.wait(timeout))
+
+    def _outcome(self, status: JobStatus) -> Result:
         if status.state == "cancelled":
             raise JobCancelledError(self.id, f"job {self.id} was cancelled")
         if status.state == "failed":
@@ -230,6 +233,33 @@ class Job:
             f"job {self.id} did not end within {timeout:g} s; {state}",
             hint="wait again with client.job(id), or cancel it",
         )
+
+
+def run_to_end(
+    client: ComfyOneClient, payload: PromptPayload, idempotency_key: str | None, timeout: float | None
+) -> Result:
+    """Submit and wait in one exchange with a gateway. A connection that is lost meanwhile is made anew with the same key,
+    so that there is one job whatever happens; see `ComfyOne.run` for what this raises."""
+    deadline = None if timeout is None else time.monotonic() + timeout
+    key = uuid.uuid4().hex if idempotency_key is None else idempotency_key
+    outage, sent = _Outage(), False
+    while True:
+        hold = _HOLD if deadline is None else max(0.0, min(_HOLD, deadline - time.monotonic()))
+        try:
+            status = read_record(JobStatus, client.transport.send(client.calls.prompt(payload, key, hold)))
+            break
+        except APIError as error:
+            sent = sent or error.context.get("sent") is not False
+            if not sent or (deadline is not None and time.monotonic() >= deadline):
+                raise
+            outage.wait_out(error, deadline)
+    job = Job(client, status.id)
+    if status.ended:
+        return job._outcome(status)
+    remaining = None if deadline is None else deadline - time.monotonic()
+    if remaining is not None and remaining <= 0:
+        raise job._out_of_time(timeout, status)
+    return job.result(remaining)
 
 
 def _event_of(raw: ServerEvent) -> JobEvent:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pydantic
 
+from comfyone.api.job import Job, run_to_end
+from comfyone.api.result import Result
 from comfyone.errors import APIError, NotFoundError, ValidationError
 from comfyone.transport.answers import read_record
 from comfyone.wire.v1 import AssetRecord, JobStatus, PromptInput, PromptPayload, WorkflowInput, WorkflowRecord
@@ -41,7 +43,20 @@ class Submission:
         self._named.update(values)
 
     def send(self, backend: str | None, priority: int | None, idempotency_key: str | None) -> str:
-        """Upload what has to be, submit, and return the job's id."""
+        """Submit, and return the job's id."""
+        response = self._client.prompt(self.payload(backend, priority), idempotency_key=idempotency_key)
+        return read_record(JobStatus, response).id
+
+    def run(
+        self, backend: str | None, priority: int | None, idempotency_key: str | None, timeout: float | None
+    ) -> Result:
+        """Submit and wait; with a gateway in one exchange."""
+        if self._client.endpoint.hosted:
+            return Job(self._client, self.send(backend, priority, idempotency_key)).result(timeout)
+        return run_to_end(self._client, self.payload(backend, priority), idempotency_key, timeout)
+
+    def payload(self, backend: str | None, priority: int | None) -> PromptPayload:
+        """What to send, with everything uploaded that has to be."""
         hosted = self._client.endpoint.hosted
         named = {name: self._uploaded(name, value) for name, value in self._named.items()}
         nodes = [
@@ -54,11 +69,9 @@ class Submission:
             record = self._find()
             workflow, inputs = record.id, nodes + _by_node(record, named)
         try:
-            payload = PromptPayload(workflow_id=workflow, inputs=inputs, backend=backend, priority=priority)
+            return PromptPayload(workflow_id=workflow, inputs=inputs, backend=backend, priority=priority)
         except pydantic.ValidationError as error:
             raise ValidationError(_problems(error)) from error
-        response = self._client.prompt(payload, idempotency_key=idempotency_key)
-        return read_record(JobStatus, response).id
 
     def _find(self) -> WorkflowRecord:
         """The workflow's record, by its id or else by its name."""

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -135,6 +136,19 @@ def test_a_job_survives_the_death_of_the_gateway_and_runs_once(
         assert job.status().attempts == 1
     history = comfyui.get("/history").json()
     assert set(running + pending) <= set(history)
+
+
+def test_run_outlives_the_gateway_and_has_one_job(gateway: GatewayProcess, client: ComfyOne, comfyui: ComfyUI) -> None:
+    workflow = stored(client, "slow", graphs.slow(15, 0.1), "3", ("1", "color", IOType.NUMBER))
+    with ThreadPoolExecutor(1) as thread:
+        running = thread.submit(client.run, workflow, color=0x778899, timeout=60)
+        while not comfyui.queue()[0]:
+            assert not running.done(), running.result()
+        gateway.kill()
+        gateway.restart()
+        assert running.result(60).images[0].getpixel((0, 0)) == (0x77, 0x88, 0x99)
+    jobs = client.api.get_prompt_history().data
+    assert [(job["state"], job["attempts"]) for job in jobs] == [("succeeded", 1)]
 
 
 @pytest.mark.seed("S1-26", "S1-81")
