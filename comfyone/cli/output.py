@@ -18,6 +18,9 @@ __all__ = ["Json", "fail", "reported", "show", "table"]
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
+WIDE = 1000
+"""Columns of a table that goes to a file or a pipe: nothing is folded there."""
+
 _errors = Console(stderr=True, soft_wrap=True, highlight=False)
 
 
@@ -29,10 +32,12 @@ def show(value: Any) -> None:
 
 def table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
     """The rows as a table of these columns."""
-    grid = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    grid = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        grid.add_column(column, overflow="fold")  # an id that is cut is of no use
     for row in rows:
         grid.add_row(*("" if row.get(column) is None else str(row[column]) for column in columns))
-    Console(soft_wrap=not sys.stdout.isatty()).print(grid)
+    Console(width=None if sys.stdout.isatty() else WIDE).print(grid)
 
 
 def fail(message: str, hint: str | None = None, code: int = 1) -> typer.Exit:
