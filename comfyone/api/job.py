@@ -115,7 +115,10 @@ class Job:
             JobTimeoutError: The time is over. The job goes on.
             ConnectionError: The server was away for more than a minute.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
+        return self._wait_until(None if timeout is None else time.monotonic() + timeout, timeout)
+
+    def _wait_until(self, deadline: float | None, timeout: float | None) -> JobStatus:
+        """``timeout`` is what the caller gave, for the error to name."""
         outage, polls = _Outage(), 0
         while True:
             asked = time.monotonic()
@@ -242,24 +245,24 @@ def run_to_end(
     so that there is one job whatever happens; see `ComfyOne.run` for what this raises."""
     deadline = None if timeout is None else time.monotonic() + timeout
     key = uuid.uuid4().hex if idempotency_key is None else idempotency_key
-    outage, sent = _Outage(), False
+    outage, tries, taken = _Outage(), 0, False
     while True:
         hold = _HOLD if deadline is None else max(0.0, min(_HOLD, deadline - time.monotonic()))
         try:
-            status = read_record(JobStatus, client.transport.send(client.calls.prompt(payload, key, hold)))
+            status = read_record(JobStatus, client.transport.send(client.calls.prompt(payload, key, hold), attempts=1))
             break
         except APIError as error:
-            sent = sent or error.context.get("sent") is not False
-            if not sent or (deadline is not None and time.monotonic() >= deadline):
+            # Once the server may have the job, it is waited for like any job; before, it is tried like any call.
+            tries += 1
+            taken = taken or (
+                isinstance(error, ConnectionError | ServerError) and error.context.get("sent") is not False
+            )
+            spent = not taken and tries >= client.transport.policy.attempts
+            if spent or (deadline is not None and time.monotonic() >= deadline):
                 raise
             outage.wait_out(error, deadline)
     job = Job(client, status.id)
-    if status.ended:
-        return job._outcome(status)
-    remaining = None if deadline is None else deadline - time.monotonic()
-    if remaining is not None and remaining <= 0:
-        raise job._out_of_time(timeout, status)
-    return job.result(remaining)
+    return job._outcome(status if status.ended else job._wait_until(deadline, timeout))
 
 
 def _event_of(raw: ServerEvent) -> JobEvent:
