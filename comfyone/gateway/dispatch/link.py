@@ -41,6 +41,7 @@ class Link:
         self.backend = backend
         self.driver = driver
         self.classes: frozenset[str] | None = None
+        self.sending = asyncio.Lock()  # held from preparing a job to its being sent, so that jobs arrive in their order
         self._limits = limits
         self._wake = wake
         self._listeners: dict[str, Listener] = {}

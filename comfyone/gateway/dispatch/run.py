@@ -92,7 +92,7 @@ class Run:
         """To the end of the attempt: the job has ended, or is back in the queue."""
         try:
             self._progress = Progress(await self._nodes()) if self._recovered else self._progress
-            if self._recovered or await self._send():
+            if self._recovered or await self._send_in_turn():
                 await self._settle()
         finally:
             self._collector.forget()
@@ -113,6 +113,10 @@ class Run:
             self._aside(asyncio.ensure_future(self._stop_and_look()))
 
     # sending
+
+    async def _send_in_turn(self) -> bool:
+        async with self._link.sending:
+            return await self._send()
 
     async def _send(self) -> bool:
         """Sends the graph. Returns whether the backend may have it; otherwise the job has been dealt with."""
