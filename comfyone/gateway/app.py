@@ -34,6 +34,7 @@ from comfyone.gateway.services.accounts import Authenticator, bootstrap
 from comfyone.gateway.services.backends import Backends
 from comfyone.gateway.services.catalog import Catalog
 from comfyone.gateway.services.files import Files
+from comfyone.gateway.services.graphs import Graphs
 from comfyone.gateway.services.jobs import Jobs
 from comfyone.gateway.services.workflows import Workflows
 from comfyone.gateway.storage.sqlite import SqliteStore
@@ -83,6 +84,7 @@ async def open_gateway(settings: GatewaySettings) -> AsyncIterator[Gateway]:
     bus = MemoryBus()
     with _locked(settings.state_dir):
         store = SqliteStore(database_path(settings.state_dir), bus.publish)
+        graphs = Graphs(store)
         blobs = LocalBlobs(settings.state_dir / "files")
         async with client_session() as session:
 
@@ -95,12 +97,12 @@ async def open_gateway(settings: GatewaySettings) -> AsyncIterator[Gateway]:
                 schedule=settings.schedule_timeout,
                 retention=settings.retention,
             )
-            dispatcher = Dispatcher(Tools(store, blobs, bus, limits), driver_for)
+            dispatcher = Dispatcher(Tools(store, graphs, blobs, bus, limits), driver_for)
             if settings.bootstrap_key:
                 key = settings.bootstrap_key.get_secret_value()
                 await store.write(lambda session: bootstrap(session, key))
             await dispatcher.start()
-            catalog = Catalog(store)
+            catalog = Catalog(store, graphs)
             services = Services(
                 Backends(store, dispatcher, catalog, settings.backends),
                 Workflows(store, dispatcher, catalog),

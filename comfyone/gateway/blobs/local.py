@@ -8,7 +8,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from blake3 import blake3
 
@@ -19,6 +19,9 @@ __all__ = ["LocalBlobs"]
 
 INLINE = 256 * 1024
 """Up to this size a blob is hashed and written where we are: handing it to a thread would cost more than the write."""
+
+HEAD = 32
+"""Bytes from the start that tell what a file is."""
 
 
 class LocalBlobs:
@@ -37,25 +40,27 @@ class LocalBlobs:
         Raises:
             Fault: ``too_large`` past ``limit`` bytes; ``unavailable`` when the disk takes no more.
         """
-        hasher, size, head = blake3(), 0, b""
-        temporary = self._incoming / secrets.token_hex(16)
+        incoming, size = _Incoming(self._incoming / secrets.token_hex(16)), 0
         try:
-            with temporary.open("wb") as file:
-                async for chunk in chunks:
-                    size += len(chunk)
-                    if limit is not None and size > limit:
-                        raise Fault("too_large", f"the file is larger than {limit:,} bytes", field="file")
-                    head = head if len(head) >= 32 else head + chunk[:32]
-                    hasher.update(chunk)
-                    await _do(file.write, chunk, size=len(chunk))
-                await _do(_flush, file, size=size)
-            self._keep(temporary, hash := hasher.hexdigest())
+            async for chunk in chunks:
+                size += len(chunk)
+                if limit is not None and size > limit:
+                    raise Fault("too_large", f"the file is larger than {limit:,} bytes", field="file")
+                incoming.held.append(chunk)
+                incoming.held_bytes += len(chunk)
+                if incoming.held_bytes > INLINE:
+                    await _in_thread(incoming.write)
+            if size <= INLINE:
+                incoming.finish()
+            else:
+                await _in_thread(incoming.finish)
+            self._keep(incoming.path, hash := incoming.hasher.hexdigest())
         except BaseException as error:
-            temporary.unlink(missing_ok=True)
+            incoming.discard()
             if isinstance(error, OSError):
                 raise Fault("unavailable", f"the file cannot be stored: {error.strerror}", retry_after=30) from error
             raise
-        return Blob(hash, size, sniff_mime(head))
+        return Blob(hash, size, sniff_mime(incoming.head))
 
     def path(self, hash: str) -> Path:
         return self._folder / hash[:2] / hash
@@ -80,11 +85,49 @@ class LocalBlobs:
             os.replace(temporary, path)
 
 
-async def _do(function: Callable[..., Any], *arguments: Any, size: int) -> None:
-    if size <= INLINE:
-        function(*arguments)
-    else:
-        await asyncio.to_thread(function, *arguments)
+class _Incoming:
+    """A file on its way in. Nothing is opened before there is something to write, so a small one is written in one go."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.hasher = blake3()
+        self.head = b""
+        self.held: list[bytes] = []
+        self.held_bytes = 0
+        self._file: BinaryIO | None = None
+
+    def write(self) -> None:
+        """Writes what is held."""
+        if self._file is None:
+            self._file = self.path.open("wb", buffering=0)
+        data = b"".join(self.held)
+        self.head = self.head or data[:HEAD]
+        self.hasher.update(data)
+        view = memoryview(data)
+        while view:
+            view = view[self._file.write(view) :]
+        self.held, self.held_bytes = [], 0
+
+    def finish(self) -> None:
+        """Writes what is held; then all of it is on the disk."""
+        self.write()
+        assert self._file is not None
+        os.fsync(self._file.fileno())
+        self._file.close()
+
+    def discard(self) -> None:
+        if self._file is not None:
+            self._file.close()
+        self.path.unlink(missing_ok=True)
+
+
+async def _in_thread(function: Callable[[], None]) -> None:
+    """Returns, also when it is cancelled, only after the thread is done: what it works on may then be taken away."""
+    work = asyncio.ensure_future(asyncio.to_thread(function))
+    try:
+        await asyncio.shield(work)
+    finally:
+        await asyncio.wait([work])
 
 
 def _age(path: Path) -> float:
@@ -92,8 +135,3 @@ def _age(path: Path) -> float:
         return time.time() - path.stat().st_mtime
     except FileNotFoundError:
         return 0.0
-
-
-def _flush(file: BinaryIO) -> None:
-    file.flush()
-    os.fsync(file.fileno())

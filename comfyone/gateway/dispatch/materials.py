@@ -12,20 +12,20 @@ from comfyone.gateway.dispatch.link import Link
 from comfyone.gateway.domain.files import parse_asset_path
 from comfyone.gateway.domain.jobs import Job
 from comfyone.gateway.ports import Blobs, Store
+from comfyone.gateway.services.graphs import Graphs
 from comfyone.graph.document import with_values
 
 __all__ = ["graph_for"]
 
 
-async def graph_for(job: Job, link: Link, store: Store, blobs: Blobs) -> dict[str, Any]:
+async def graph_for(job: Job, link: Link, graphs: Graphs, store: Store, blobs: Blobs) -> dict[str, Any]:
     """The graph to send: the job's values set, the system variables filled in, every asset replaced by its file there.
 
     Raises:
         Fault: ``not_found`` when an input file has been deleted since.
         Unreachable: when a file could not be placed.
     """
-    raw = await store.read(lambda session: session.engine.graph(job))
-    graph = with_values(msgspec.json.decode(raw), msgspec.json.decode(job.values))
+    graph = with_values(await graphs.of(job), msgspec.json.decode(job.values))
     variables = {"{COMFYONE:TASK_ID}": job.id, "{COMFYONE:WORKFLOW_ID}": job.workflow_id or ""}
     paths: set[str] = set()
 

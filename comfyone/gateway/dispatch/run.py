@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
 
-import msgspec
 from loguru import logger
 
 from comfyone.errors import Fault
@@ -25,6 +24,7 @@ from comfyone.gateway.domain.evidence import Ending, Gone, Hint, HintKind, Refus
 from comfyone.gateway.domain.jobs import Assignment, Failure, JobEvent, JobState
 from comfyone.gateway.domain.progress import Progress
 from comfyone.gateway.ports import Blobs, Bus, Store
+from comfyone.gateway.services.graphs import Graphs
 
 __all__ = ["Run", "Tools"]
 
@@ -45,6 +45,7 @@ class Tools:
     """What every run works with."""
 
     store: Store
+    graphs: Graphs
     blobs: Blobs
     bus: Bus
     limits: Limits
@@ -152,7 +153,7 @@ class Run:
     async def _graph(self) -> dict[str, Any] | None:
         """What to send, its inputs placed; None when that failed and the job has been dealt with."""
         try:
-            return await graph_for(self.job, self._link, self._tools.store, self._tools.blobs)
+            return await graph_for(self.job, self._link, self._tools.graphs, self._tools.store, self._tools.blobs)
         except Fault as fault:
             await self._end(JobState.FAILED, "no input", Failure("input_missing", fault.message, hint=fault.hint))
         except Unreachable as error:
@@ -165,9 +166,7 @@ class Run:
         await self._give_back(error.message)
 
     async def _nodes(self) -> Iterable[str]:
-        raw = await self._tools.store.read(lambda session: session.engine.graph(self.job))
-        nodes: dict[str, Any] = msgspec.json.decode(raw)
-        return nodes
+        return await self._tools.graphs.of(self.job)
 
     async def _stop(self) -> None:
         try:

@@ -8,11 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-import msgspec
-
 from comfyone.gateway.domain.backends import Backend, find_backend
 from comfyone.gateway.domain.workflows import Workflow
 from comfyone.gateway.ports import Store, TenantDoor
+from comfyone.gateway.services.graphs import Graphs
 from comfyone.graph.document import Graph
 
 __all__ = ["Catalog"]
@@ -24,7 +23,6 @@ SECONDS = 1.0
 
 MAX_TENANTS = 1000
 MAX_WORKFLOWS = 256
-MAX_GRAPHS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +35,10 @@ class _Known:
 class Catalog:
     """A tenant's backends and current workflows. Changes go through `change`."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, graphs: Graphs) -> None:
         self._store = store
+        self._graphs = graphs
         self._tenants: OrderedDict[str, _Known] = OrderedDict()
-        self._graphs: OrderedDict[tuple[str, int], Graph] = OrderedDict()
 
     async def has_backends(self, tenant_id: str) -> bool:
         return bool((await self._known(tenant_id)).backends)
@@ -63,7 +61,7 @@ class Catalog:
             workflow = await self._store.read(lambda session: session.tenant(tenant_id).workflow(key))
             if len(workflows) < MAX_WORKFLOWS:
                 workflows[key] = workflow
-        return workflow, self._graph(workflow)
+        return workflow, self._graphs.of_version(workflow.id, workflow.version, workflow.graph)
 
     async def change(self, tenant_id: str, command: Callable[[TenantDoor], T]) -> T:
         """Writes to a tenant's backends or workflows; the next look-up sees it."""
@@ -80,13 +78,3 @@ class Catalog:
             if len(self._tenants) > MAX_TENANTS:
                 self._tenants.popitem(last=False)
         return known
-
-    def _graph(self, workflow: Workflow) -> Graph:
-        """A version never changes, so its graph is parsed once."""
-        key = (workflow.id, workflow.version)
-        graph = self._graphs.get(key)
-        if graph is None:
-            graph = self._graphs[key] = msgspec.json.decode(workflow.graph)
-            if len(self._graphs) > MAX_GRAPHS:
-                self._graphs.popitem(last=False)
-        return graph

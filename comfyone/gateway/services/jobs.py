@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,6 +55,17 @@ class Jobs:
         self._dispatch = dispatch
         self._catalog = catalog
 
+    async def run(self, principal: Principal, submission: Submission, wait: float) -> tuple[JobView, bool]:
+        """Queues a job, and gives it as soon as it has ended or after ``wait`` seconds; otherwise as `submit`."""
+        job = await self._acceptable(principal, submission)
+        if isinstance(job, str):
+            return await self.get(principal, job, wait), True
+        with self._bus.subscribe(job.id) as events:
+            job_id, replayed = await self._add(principal, job)
+            if not replayed:
+                await _until_terminal(events, wait)
+        return await self.get(principal, job_id, wait if replayed else 0.0), replayed
+
     async def submit(self, principal: Principal, submission: Submission) -> tuple[str, bool]:
         """Queues a job; when this returns, it is committed (law 1).
 
@@ -63,18 +75,25 @@ class Jobs:
         Raises:
             Fault: naming the input that does not fit, or the workflow, file or backend that does not exist.
         """
+        job = await self._acceptable(principal, submission)
+        return (job, True) if isinstance(job, str) else await self._add(principal, job)
+
+    async def _acceptable(self, principal: Principal, submission: Submission) -> NewJob | str:
+        """The job, checked; or the id of the earlier one, when what is no longer acceptable was accepted before."""
         principal.require(Scope.JOBS)
         if submission.graph is not None:
             principal.require(Scope.GRAPHS)
         if submission.idempotency_key is not None and not 0 < len(submission.idempotency_key) <= MAX_KEY:
             raise Fault("invalid_body", f"an Idempotency-Key has 1 to {MAX_KEY} characters", field="Idempotency-Key")
         try:
-            job = await self._checked(principal.tenant_id, submission)
+            return await self._checked(principal.tenant_id, submission)
         except Fault:
             earlier = await self._replayed(principal.tenant_id, submission)
             if earlier is None:
                 raise
-            return earlier, True
+            return earlier
+
+    async def _add(self, principal: Principal, job: NewJob) -> tuple[str, bool]:
         committed = self._store.submit(lambda session: session.tenant(principal.tenant_id).add_job(job))
         self._dispatch.wake(principal.tenant_id)
         return await committed
@@ -146,11 +165,7 @@ class Jobs:
         with self._bus.subscribe(job_id) as events:
             view = await self._store.read(query)
             if view.job.state not in TERMINAL:
-                try:
-                    async with asyncio.timeout(wait):
-                        await _until_terminal(events)
-                except TimeoutError:
-                    pass
+                await _until_terminal(events, wait)
                 view = await self._store.read(query)
         return view
 
@@ -204,7 +219,10 @@ def _history(door: TenantDoor, job_id: str, after: int) -> tuple[JobState, list[
     return door.job(job_id).job.state, door.events(job_id, after)
 
 
-async def _until_terminal(events: AsyncIterator[JobEvent]) -> None:
-    async for event in events:
-        if event.terminal:
-            return
+async def _until_terminal(events: AsyncIterator[JobEvent], seconds: float) -> None:
+    """Until the job has ended, or the time is over."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            async for event in events:
+                if event.terminal:
+                    return

@@ -174,10 +174,12 @@ def _options(call: Call, body: Prompt | GraphPrompt, raw: bytes) -> dict[str, An
 
 async def _submit(call: Call, submission: Submission) -> Response:
     """With ``wait``, the answer is the job's status at its end, which has all that the short answer has."""
-    wait = call.number("wait")
-    job_id, replayed = await call.services.jobs.submit(call.principal, submission)
-    job = await call.services.jobs.get(call.principal, job_id, wait) if wait else None
-    response = _codec.success(_status(call, job) if job else accepted(job_id))
+    if wait := call.number("wait"):
+        job, replayed = await call.services.jobs.run(call.principal, submission, wait)
+        response = _codec.success(_status(call, job))
+    else:
+        job_id, replayed = await call.services.jobs.submit(call.principal, submission)
+        response = _codec.success(accepted(job_id))
     if replayed:
         response.headers["Idempotency-Replayed"] = "true"
     return response

@@ -47,7 +47,7 @@ async def test_a_put_that_is_cancelled_leaves_nothing_behind(tmp_path: Path) -> 
     begun = asyncio.Event()
 
     async def endless() -> AsyncIterator[bytes]:
-        yield b"half"
+        yield bytes(INLINE + 1)
         begun.set()
         await asyncio.Event().wait()
 
