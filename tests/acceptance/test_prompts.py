@@ -204,8 +204,8 @@ def test_higher_priority_goes_first_and_equals_in_the_order_of_their_coming(shop
     order = [jobs[3], jobs[1], jobs[4], jobs[0], jobs[2]]
     assert [shop.status(job)["current"] for job in order] == [0, 1, 2, 3, 4]
     shop.patch(f"/v1/backends/{backend['name']}", {"state": "up"})
-    finished = {job: shop.ended(job)["finished_at"] for job in jobs}
-    assert [finished[job] for job in order] == sorted(finished.values())
+    begun = {job: shop.ended(job)["started_at"] for job in jobs}
+    assert [begun[job] for job in order] == sorted(begun.values())
 
 
 def test_the_same_key_and_body_is_the_same_job(shop: Tenant) -> None:

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from comfyone.errors import Fault
 
-__all__ = ["Backend", "BackendState", "Health", "clean_url", "find_backend", "is_url", "name_of_url"]
+__all__ = ["SHARED_POOL", "Backend", "BackendState", "Health", "clean_url", "find_backend", "is_url", "name_of_url"]
 
 
 class BackendState(StrEnum):
@@ -32,7 +32,16 @@ class Backend:
     state: BackendState
     weight: int
     labels: Mapping[str, str]
+    shared: bool
     created_at: float
+
+    @property
+    def pool(self) -> str:
+        """The id of the pool it is in: its tenant's own, or the one that all share."""
+        return SHARED_POOL if self.shared else self.tenant_id
+
+
+SHARED_POOL = "shared"
 
 
 @dataclass(frozen=True, slots=True)

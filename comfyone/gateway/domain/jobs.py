@@ -16,7 +16,9 @@ __all__ = [
     "Job",
     "JobEvent",
     "JobState",
+    "Needs",
     "NewJob",
+    "rank_of",
     "sources",
 ]
 
@@ -32,6 +34,9 @@ class JobState(StrEnum):
 
 REQUEUED = "requeued"
 """The type of the event with which a job goes back to the queue; every other transition's is the state it leads to."""
+
+AGEING = 60.0
+"""Seconds of waiting that are worth one step of priority."""
 
 TERMINAL = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
 
@@ -56,13 +61,30 @@ def sources(target: JobState) -> tuple[JobState, ...]:
 @dataclass(frozen=True, slots=True)
 class Failure:
     """Why a job failed. ``type`` is stable: ``node_error``, ``rejected``, ``invalid_graph``, ``output_missing``,
-    ``backend_lost``, ``unschedulable``, ``input_missing``."""
+    ``backend_lost``, ``unschedulable``, ``unable``, ``poison``, ``input_missing``."""
 
     type: str
     message: str
     node_id: str | None = None
     node_type: str | None = None
     hint: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a backend must have to run a graph: node classes, and values of enumerated inputs, models above all.
+
+    A choice is (class, input, value), the value with ``/`` between folders whatever the server writes.
+    """
+
+    classes: frozenset[str] = frozenset()
+    choices: frozenset[tuple[str, str, str]] = frozenset()
+
+
+def rank_of(priority: int, created_at: float) -> float:
+    """A job's place in its tenant's queue, lowest first. Waiting `AGEING` seconds is worth one step of priority, so
+    that low never means never; within one priority, first come first served."""
+    return created_at - priority * AGEING
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +106,11 @@ class NewJob:
     free_cache: bool
     free_gpu: bool
     created_at: float
+    labels: Mapping[str, str] = field(default_factory=dict)
+    needs: Needs | None = None
+    failure: Failure | None = None
+    """Why no backend can ever run it: it is accepted, and fails at once."""
+
     idempotency_key: str | None = None
     digest: bytes = b""
 
@@ -98,6 +125,8 @@ class Job:
     version: int | None
     state: JobState
     priority: int
+    labels: Mapping[str, str]
+    needs: Needs | None
     wanted_backend_id: str | None
     backend_id: str | None
     attempt: int
@@ -109,7 +138,9 @@ class Job:
     error: Failure | None
     created_at: float
     queued_at: float
+    dispatched_at: float | None
     started_at: float | None
+    executed_at: float | None
     finished_at: float | None
 
 

@@ -17,6 +17,7 @@ __all__ = [
     "Principal",
     "Scope",
     "Tenant",
+    "TenantPolicy",
     "check_tenant_name",
     "hash_key",
     "new_key",
@@ -40,10 +41,42 @@ ALL_BUT_ADMIN = frozenset(Scope) - {Scope.ADMIN}
 
 
 @dataclass(frozen=True, slots=True)
+class TenantPolicy:
+    """What the operator grants a tenant. A limit that is None is the gateway's own (its settings)."""
+
+    weight: float = 1.0
+    """Its share of a shared pool, against those of the others that have work there."""
+
+    max_queued: int | None = None
+    """Jobs that wait."""
+
+    max_running: int | None = None
+    """Jobs that backends have."""
+
+    max_per_minute: int | None = None
+    """Submissions within any minute."""
+
+    max_bytes: int | None = None
+    """Bytes of its files, uploads and results together."""
+
+    max_backend_seconds: float | None = None
+    """Seconds of backend time within a day (UTC)."""
+
+    withheld: frozenset[Scope] = frozenset()
+    """Scopes that none of its keys has, whatever they say: ``graphs`` or ``workflows``."""
+
+    allowed_classes: frozenset[str] | None = None
+    """The only node classes that its graphs may hold; None: any."""
+
+    denied_classes: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class Tenant:
     id: str
     name: str
     created_at: float
+    policy: TenantPolicy = TenantPolicy()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +91,8 @@ class ApiKey:
     created_at: float
     expires_at: float | None
     revoked_at: float | None
+    workflows: tuple[str, ...] | None = None
+    """The only workflows, by name, that it may run; None: all of its tenant's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +102,8 @@ class Principal:
     tenant_id: str
     key_id: str
     scopes: frozenset[Scope]
+    workflows: tuple[str, ...] | None = None
+    policy: TenantPolicy = TenantPolicy()
 
     def require(self, scope: Scope) -> None:
         """Raises:

@@ -61,7 +61,9 @@ class Backends:
         principal.require(Scope.BACKENDS)
         address = self._resolve(instance_id, url)
         name = name_of_url(address) if is_url(instance_id) else instance_id
-        backend = Backend(new_id(), principal.tenant_id, name, instance_id, address, state, weight, labels, time.time())
+        backend = Backend(
+            new_id(), principal.tenant_id, name, instance_id, address, state, weight, labels, False, time.time()
+        )
         if state is not BackendState.DOWN:
             await self._probe(backend)
         backend = await self._catalog.change(principal.tenant_id, lambda door: door.add_backend(backend))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfyone.errors import Fault
 from comfyone.gateway.domain.tenants import ApiKey, Tenant
-from comfyone.gateway.storage.rows import KEY, key_of
+from comfyone.gateway.storage.rows import KEY, TENANT, json_text, key_of, tenant_of
 from comfyone.gateway.storage.sql import Sql
 
 __all__ = ["SqlAccounts"]
@@ -17,11 +17,16 @@ class SqlAccounts:
         self._sql = sql
 
     def tenants(self) -> list[Tenant]:
-        return [Tenant(*row) for row in self._sql.all("SELECT id, name, created_at FROM tenants ORDER BY name")]
+        return [tenant_of(row) for row in self._sql.all(f"SELECT {TENANT} FROM tenants ORDER BY name")]
 
     def tenant(self, name: str) -> Tenant | None:
-        row = self._sql.one("SELECT id, name, created_at FROM tenants WHERE name = ?", (name,))
-        return Tenant(*row) if row else None
+        row = self._sql.one(f"SELECT {TENANT} FROM tenants WHERE name = ?", (name,))
+        return tenant_of(row) if row else None
+
+    def tenant_by_id(self, tenant_id: str) -> Tenant:
+        row = self._sql.one(f"SELECT {TENANT} FROM tenants WHERE id = ?", (tenant_id,))
+        assert row is not None
+        return tenant_of(row)
 
     def add_tenant(self, tenant: Tenant) -> Tenant:
         """Raises:
@@ -41,7 +46,7 @@ class SqlAccounts:
 
     def add_key(self, key: ApiKey, hash: str) -> None:
         self._sql.run(
-            "INSERT INTO api_keys (id, tenant_id, name, hash, hint, scopes, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO api_keys (id, tenant_id, name, hash, hint, scopes, workflows, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 key.id,
                 key.tenant_id,
@@ -49,6 +54,7 @@ class SqlAccounts:
                 hash,
                 key.hint,
                 " ".join(sorted(key.scopes)),
+                json_text(key.workflows) if key.workflows is not None else None,
                 key.created_at,
                 key.expires_at,
             ),
@@ -70,4 +76,4 @@ class SqlAccounts:
                 "conflict", f"{len(rows)} keys begin with '{id_or_hint}'", field="key", hint="name the key by its id"
             )
         self._sql.run("UPDATE api_keys SET revoked_at = COALESCE(revoked_at, ?) WHERE id = ?", (now, rows[0][0]))
-        return key_of((*rows[0][:7], rows[0][7] or now))
+        return key_of((*rows[0][:7], rows[0][7] or now, rows[0][8]))

@@ -9,10 +9,10 @@ from comfyone.gateway.domain.backends import Backend
 from comfyone.gateway.domain.files import Output
 from comfyone.gateway.domain.jobs import Assignment, Failure, Job, JobState
 from comfyone.gateway.domain.placement import Slot
-from comfyone.gateway.storage.rows import BACKEND, JOB, backend_of, failure_text, job_of
+from comfyone.gateway.storage.rows import BACKEND, JOB, backend_of, job_of
 from comfyone.gateway.storage.sql import Sql
 from comfyone.gateway.storage.tenant_door import SqlTenantDoor
-from comfyone.gateway.storage.transitions import transition
+from comfyone.gateway.storage.transitions import fail, transition
 
 __all__ = ["SqlEngine"]
 
@@ -46,7 +46,7 @@ class SqlEngine:
         marks = ", ".join("?" * len(backend_ids))
         rows = self._sql.all(
             f"SELECT {JOB} FROM jobs WHERE state = 'queued' AND tenant_id = ? "
-            f"AND (wanted_backend_id IS NULL OR wanted_backend_id IN ({marks})) ORDER BY priority DESC, id LIMIT ?",
+            f"AND (wanted_backend_id IS NULL OR wanted_backend_id IN ({marks})) ORDER BY rank, id LIMIT ?",
             (tenant_id, *backend_ids, limit),
         )
         return [job_of(row) for row in rows]
@@ -108,11 +108,10 @@ class SqlEngine:
         outputs: Sequence[Output] = (),
     ) -> bool:
         """Ends a job, with everything it produced in the same transaction."""
-        data = (
-            {"error": {"type": failure.type, "message": failure.message, "node_id": failure.node_id}} if failure else {}
-        )
-        moved = transition(
-            self._sql, job.id, state, attempt=job.attempt, now=now, data=data, error=failure_text(failure)
+        moved = (
+            fail(self._sql, job.id, failure, attempt=job.attempt, now=now)
+            if failure
+            else transition(self._sql, job.id, state, attempt=job.attempt, now=now, error=None)
         )
         if moved:
             self._close_attempt(job, outcome, now)

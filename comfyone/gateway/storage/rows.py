@@ -8,8 +8,8 @@ import msgspec
 
 from comfyone.gateway.domain.backends import Backend, BackendState
 from comfyone.gateway.domain.files import Asset, Output
-from comfyone.gateway.domain.jobs import Failure, Job, JobEvent, JobState
-from comfyone.gateway.domain.tenants import ApiKey, Scope
+from comfyone.gateway.domain.jobs import Failure, Job, JobEvent, JobState, Needs
+from comfyone.gateway.domain.tenants import ApiKey, Scope, Tenant, TenantPolicy
 from comfyone.gateway.domain.workflows import InputSpec, Workflow
 from comfyone.gateway.storage.sql import Row
 
@@ -18,6 +18,7 @@ __all__ = [
     "BACKEND",
     "JOB",
     "KEY",
+    "TENANT",
     "WORKFLOW",
     "asset_of",
     "backend_of",
@@ -27,32 +28,45 @@ __all__ = [
     "job_of",
     "json_text",
     "key_of",
+    "needs_text",
     "output_of",
+    "tenant_of",
     "workflow_of",
 ]
 
-KEY = "id, tenant_id, name, hint, scopes, created_at, expires_at, revoked_at"
-BACKEND = "id, tenant_id, name, instance_id, url, state, weight, labels, created_at"
+TENANT = "id, name, created_at, policy"
+KEY = "id, tenant_id, name, hint, scopes, created_at, expires_at, revoked_at, workflows"
+BACKEND = "id, tenant_id, name, instance_id, url, state, weight, labels, shared, created_at"
 ASSET = "id, tenant_id, hash, name, mime, size, created_at"
 WORKFLOW = "w.id, w.tenant_id, w.name, v.version, v.inputs, v.outputs, v.graph, w.created_at, v.created_at"
 JOB = (
-    "id, tenant_id, workflow_id, version, state, priority, wanted_backend_id, backend_id, attempt, cancelling, free_cache, "
-    "free_gpu, input_values, output_nodes, error, created_at, queued_at, started_at, finished_at"
+    "id, tenant_id, workflow_id, version, state, priority, labels, needs, wanted_backend_id, backend_id, attempt, cancelling, "
+    "free_cache, free_gpu, input_values, output_nodes, error, created_at, queued_at, dispatched_at, started_at, executed_at, "
+    "finished_at"
 )
 
 _inputs = msgspec.json.Decoder(tuple[InputSpec, ...])
 _strings = msgspec.json.Decoder(tuple[str, ...])
 _labels = msgspec.json.Decoder(dict[str, str])
 _failure = msgspec.json.Decoder(Failure)
+_needs = msgspec.json.Decoder(Needs)
+_names = msgspec.json.Decoder(tuple[str, ...] | None)
+_policy = msgspec.json.Decoder(TenantPolicy)
+
+
+def tenant_of(row: Row) -> Tenant:
+    values = [*row[:3], _policy.decode(row[3])]
+    return Tenant(*values)
 
 
 def key_of(row: Row) -> ApiKey:
-    values = [*row[:4], frozenset(Scope(name) for name in row[4].split()), *row[5:]]
+    workflows = _names.decode(row[8]) if row[8] else None
+    values = [*row[:4], frozenset(Scope(name) for name in row[4].split()), *row[5:8], workflows]
     return ApiKey(*values)
 
 
 def backend_of(row: Row) -> Backend:
-    values = [*row[:5], BackendState(row[5]), row[6], _labels.decode(row[7]), row[8]]
+    values = [*row[:5], BackendState(row[5]), row[6], _labels.decode(row[7]), bool(row[8]), row[9]]
     return Backend(*values)
 
 
@@ -70,10 +84,21 @@ def inputs_text(inputs: tuple[InputSpec, ...]) -> str:
 
 
 def job_of(row: Row) -> Job:
-    error = _failure.decode(row[14]) if row[14] else None
-    flags = [bool(flag) for flag in row[9:12]]
-    values = [*row[:4], JobState(row[4]), *row[5:9], *flags, row[12], _strings.decode(row[13]), error, *row[15:]]
+    labels = _labels.decode(row[6]) if row[6] != "{}" else {}
+    needs = _needs.decode(row[7]) if row[7] else None
+    flags = [bool(flag) for flag in row[11:14]]
+    error = _failure.decode(row[16]) if row[16] else None
+    outputs = _strings.decode(row[15])
+    state = JobState(row[4])
+    values = [*row[:4], state, row[5], labels, needs, *row[8:11], *flags, row[14], outputs, error, *row[17:]]
     return Job(*values)
+
+
+def needs_text(needs: Needs | None) -> str | None:
+    """The same needs are the same text, so that jobs can be told apart by it."""
+    if needs is None:
+        return None
+    return json_text({"classes": sorted(needs.classes), "choices": sorted(needs.choices)})
 
 
 def failure_text(failure: Failure | None) -> str | None:

@@ -9,6 +9,7 @@ CREATE TABLE meta (
 CREATE TABLE tenants (
     id TEXT PRIMARY KEY,
     name TEXT NOT NULL UNIQUE,
+    policy TEXT NOT NULL DEFAULT '{}',  -- share, limits and what is withheld: a TenantPolicy as JSON
     created_at DOUBLE PRECISION NOT NULL
 );
 
@@ -19,6 +20,7 @@ CREATE TABLE api_keys (
     hash TEXT NOT NULL UNIQUE,
     hint TEXT NOT NULL,
     scopes TEXT NOT NULL,
+    workflows TEXT,  -- JSON list of the only workflows that the key may run; NULL: all
     created_at DOUBLE PRECISION NOT NULL,
     expires_at DOUBLE PRECISION,
     revoked_at DOUBLE PRECISION
@@ -33,8 +35,26 @@ CREATE TABLE backends (
     state TEXT NOT NULL,
     weight BIGINT NOT NULL,
     labels TEXT NOT NULL,
+    shared BIGINT NOT NULL DEFAULT 0,  -- 1: in the pool that every tenant may use
     created_at DOUBLE PRECISION NOT NULL,
     UNIQUE (tenant_id, name)
+);
+
+-- What became of a backend, and why: for people to read. The latest of each are kept.
+CREATE TABLE backend_history (
+    id TEXT PRIMARY KEY,
+    backend_id TEXT NOT NULL,
+    at DOUBLE PRECISION NOT NULL,
+    condition TEXT NOT NULL,
+    reason TEXT
+);
+
+CREATE INDEX backend_history_by_backend ON backend_history (backend_id, id);
+
+-- How a pool places its jobs. Its id is that of the tenant whose backends it holds, or 'shared'.
+CREATE TABLE pools (
+    id TEXT PRIMARY KEY,
+    policy TEXT NOT NULL
 );
 
 CREATE TABLE workflows (
@@ -70,10 +90,12 @@ CREATE TABLE assets (
     size BIGINT NOT NULL,
     uploaded BIGINT NOT NULL,  -- 1: kept until its owner deletes it; 0: kept as long as a job's output needs it
     created_at DOUBLE PRECISION NOT NULL,
+    expires_at DOUBLE PRECISION,
     UNIQUE (tenant_id, hash, name)
 );
 
 CREATE INDEX assets_by_hash ON assets (hash);
+CREATE INDEX assets_expiring ON assets (expires_at) WHERE expires_at IS NOT NULL;
 
 CREATE TABLE jobs (
     id TEXT PRIMARY KEY,
@@ -82,6 +104,9 @@ CREATE TABLE jobs (
     version BIGINT,
     state TEXT NOT NULL,
     priority BIGINT NOT NULL,
+    rank DOUBLE PRECISION NOT NULL,  -- place in the queue, lowest first: when it came, less what its priority is worth
+    labels TEXT NOT NULL,  -- what a backend's labels must hold
+    needs TEXT,  -- node classes and enumerated values that a backend must have; NULL: not known yet
     wanted_backend_id TEXT,
     backend_id TEXT,
     attempt BIGINT NOT NULL,
@@ -94,12 +119,15 @@ CREATE TABLE jobs (
     last_event BIGINT NOT NULL,
     created_at DOUBLE PRECISION NOT NULL,
     queued_at DOUBLE PRECISION NOT NULL,
+    not_before DOUBLE PRECISION NOT NULL,  -- after a failed attempt: when the next may begin
+    dispatched_at DOUBLE PRECISION,
     started_at DOUBLE PRECISION,
+    executed_at DOUBLE PRECISION,  -- the backend was done; from then on we fetch and store
     finished_at DOUBLE PRECISION
 );
 
-CREATE INDEX jobs_waiting ON jobs (tenant_id, priority DESC, id) WHERE state = 'queued';
-CREATE INDEX jobs_placed ON jobs (backend_id) WHERE state IN ('dispatched', 'running');
+CREATE INDEX jobs_waiting ON jobs (tenant_id, rank, id) WHERE state = 'queued';
+CREATE INDEX jobs_placed ON jobs (tenant_id) WHERE state IN ('dispatched', 'running');
 CREATE INDEX jobs_by_tenant ON jobs (tenant_id, id);
 CREATE INDEX jobs_ended ON jobs (finished_at) WHERE finished_at IS NOT NULL;
 
@@ -118,6 +146,7 @@ CREATE TABLE attempts (
     claimed_at DOUBLE PRECISION NOT NULL,
     ended_at DOUBLE PRECISION,
     outcome TEXT,
+    fatal BIGINT NOT NULL DEFAULT 0,  -- 1: the backend died with it, or got stuck
     PRIMARY KEY (job_id, number)
 );
 
@@ -152,3 +181,59 @@ CREATE TABLE idempotency_keys (
 );
 
 CREATE INDEX idempotency_keys_by_job ON idempotency_keys (job_id);
+
+-- What was used, added up in the transaction that ends a job or an attempt. workflow_id is '' for raw graphs.
+CREATE TABLE usage (
+    tenant_id TEXT NOT NULL,
+    day TEXT NOT NULL,  -- 2026-11-22, UTC
+    workflow_id TEXT NOT NULL,
+    backend_id TEXT NOT NULL,
+    succeeded BIGINT NOT NULL,
+    failed BIGINT NOT NULL,
+    cancelled BIGINT NOT NULL,
+    backend_seconds DOUBLE PRECISION NOT NULL,
+    output_bytes BIGINT NOT NULL,
+    PRIMARY KEY (tenant_id, day, workflow_id, backend_id)
+);
+
+-- Who administered what.
+CREATE TABLE audit (
+    id TEXT PRIMARY KEY,
+    at DOUBLE PRECISION NOT NULL,
+    actor TEXT NOT NULL,  -- the hint of a key, or 'command line'
+    tenant_id TEXT,  -- whom it concerned
+    action TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    detail TEXT NOT NULL
+);
+
+CREATE TABLE webhooks (
+    id TEXT PRIMARY KEY,
+    tenant_id TEXT NOT NULL REFERENCES tenants (id),
+    url TEXT NOT NULL,
+    secret TEXT NOT NULL,
+    events TEXT NOT NULL,
+    enabled BIGINT NOT NULL,
+    created_at DOUBLE PRECISION NOT NULL
+);
+
+CREATE INDEX webhooks_by_tenant ON webhooks (tenant_id);
+
+-- Messages to send, written in the transaction of the event that they tell of; kept afterwards as a log.
+CREATE TABLE webhook_deliveries (
+    id TEXT PRIMARY KEY,
+    webhook_id TEXT NOT NULL,
+    tenant_id TEXT NOT NULL,
+    job_id TEXT NOT NULL,
+    type TEXT NOT NULL,
+    payload BYTEA NOT NULL,
+    attempts BIGINT NOT NULL,
+    due_at DOUBLE PRECISION,  -- when to send next; NULL: delivered, or given up
+    delivered_at DOUBLE PRECISION,
+    status BIGINT,  -- of the last answer
+    error TEXT,
+    created_at DOUBLE PRECISION NOT NULL
+);
+
+CREATE INDEX webhook_deliveries_due ON webhook_deliveries (due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX webhook_deliveries_by_webhook ON webhook_deliveries (webhook_id, id);

@@ -19,7 +19,7 @@ __all__ = ["SCHEMA_VERSION", "SqliteStore", "StateError", "connect", "transactio
 
 T = TypeVar("T")
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 BUSY_SECONDS = 10
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from comfyone.errors import Fault
 from comfyone.gateway.domain.backends import Backend, BackendState, find_backend
 from comfyone.gateway.domain.files import Asset
-from comfyone.gateway.domain.jobs import TERMINAL, Job, JobEvent, JobState, NewJob
+from comfyone.gateway.domain.jobs import TERMINAL, Job, JobEvent, JobState, NewJob, rank_of
 from comfyone.gateway.domain.workflows import Workflow
 from comfyone.gateway.ports import JobView
 from comfyone.gateway.storage.rows import (
@@ -22,11 +22,12 @@ from comfyone.gateway.storage.rows import (
     inputs_text,
     job_of,
     json_text,
+    needs_text,
     output_of,
     workflow_of,
 )
 from comfyone.gateway.storage.sql import Row, Sql
-from comfyone.gateway.storage.transitions import add_event, transition
+from comfyone.gateway.storage.transitions import add_event, fail, transition
 
 __all__ = ["SqlTenantDoor"]
 
@@ -43,12 +44,12 @@ _OUTPUTS = (
 )
 _AHEAD = (
     "SELECT COUNT(*) FROM jobs WHERE state = 'queued' AND tenant_id = :tenant "
-    "AND (priority > :priority OR (priority = :priority AND id < :job))"
+    "AND (rank, id) < (SELECT rank, id FROM jobs WHERE id = :job)"
 )
 _NEW_JOB = (
-    "INSERT INTO jobs (id, tenant_id, workflow_id, version, state, priority, wanted_backend_id, attempt, cancelling, free_cache, "
-    "free_gpu, input_values, output_nodes, last_event, created_at, queued_at) "
-    "VALUES (?, ?, ?, ?, 'queued', ?, ?, 0, 0, ?, ?, ?, ?, 1, ?, ?)"
+    "INSERT INTO jobs (id, tenant_id, workflow_id, version, state, priority, rank, labels, needs, wanted_backend_id, attempt, "
+    "cancelling, free_cache, free_gpu, input_values, output_nodes, last_event, created_at, queued_at, not_before) "
+    "VALUES (?, ?, ?, ?, 'queued', ?, ?, ?, ?, ?, 0, 0, ?, ?, ?, ?, 1, ?, ?, 0)"
 )
 
 
@@ -75,7 +76,7 @@ class SqlTenantDoor:
         if existing:
             raise Fault("conflict", f"backend '{backend.name}' is registered at {existing[0].url}", field="instance_id")
         self._sql.run(
-            f"INSERT INTO backends ({BACKEND}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            f"INSERT INTO backends ({BACKEND}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 backend.id,
                 self._tenant,
@@ -85,6 +86,7 @@ class SqlTenantDoor:
                 backend.state,
                 backend.weight,
                 json_text(backend.labels),
+                int(backend.shared),
                 backend.created_at,
             ),
         )
@@ -256,6 +258,9 @@ class SqlTenantDoor:
                 job.workflow_id,
                 job.version,
                 job.priority,
+                rank_of(job.priority, job.created_at),
+                json_text(job.labels),
+                needs_text(job.needs),
                 job.backend_id,
                 job.free_cache,
                 job.free_gpu,
@@ -268,6 +273,8 @@ class SqlTenantDoor:
         if job.graph is not None:
             self._sql.run("INSERT INTO job_graphs (job_id, graph) VALUES (?, ?)", (job.id, job.graph))
         add_event(self._sql, JobEvent(self._tenant, job.id, 1, JobState.QUEUED, job.created_at, {}))
+        if job.failure:
+            fail(self._sql, job.id, job.failure, attempt=0, now=job.created_at)
         return job.id, False
 
     def job(self, job_id: str) -> JobView:
@@ -275,7 +282,7 @@ class SqlTenantDoor:
 
     def queue(self, limit: int) -> list[str]:
         """The ids of the jobs that wait, the next one first."""
-        statement = "SELECT id FROM jobs WHERE state = 'queued' AND tenant_id = ? ORDER BY priority DESC, id LIMIT ?"
+        statement = "SELECT id FROM jobs WHERE state = 'queued' AND tenant_id = ? ORDER BY rank, id LIMIT ?"
         return [row[0] for row in self._sql.all(statement, (self._tenant, limit))]
 
     def jobs(self, *, limit: int, offset: int, states: Sequence[JobState]) -> list[JobView]:
@@ -317,7 +324,10 @@ class SqlTenantDoor:
 
     def _view(self, row: Row) -> JobView:
         job = job_of(row)
-        values: dict[str, Any] = {"tenant": self._tenant, "job": job.id, "priority": job.priority}
+        values: dict[str, Any] = {
+            "tenant": self._tenant,
+            "job": job.id,
+        }
         outputs = self._sql.all(_OUTPUTS, values) if job.state is JobState.SUCCEEDED else []
         ahead = self._sql.one(_AHEAD, values) if job.state is JobState.QUEUED else None
         backend = self._sql.one("SELECT name FROM backends WHERE id = ?", (job.backend_id,)) if job.backend_id else None

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from comfyone.gateway.domain.jobs import REQUEUED, JobEvent, JobState, sources
-from comfyone.gateway.storage.rows import json_text
+from comfyone.gateway.domain.jobs import REQUEUED, Failure, JobEvent, JobState, sources
+from comfyone.gateway.storage.rows import failure_text, json_text
 from comfyone.gateway.storage.sql import Sql
 
-__all__ = ["add_event", "transition"]
+__all__ = ["add_event", "fail", "transition"]
 
 _ENDED = "finished_at = :now, error = :error"
 _SETS = {
     JobState.QUEUED: "backend_id = NULL, queued_at = :now, started_at = NULL",
-    JobState.DISPATCHED: "backend_id = :backend_id, attempt = attempt + 1",
+    JobState.DISPATCHED: "backend_id = :backend_id, dispatched_at = :now, attempt = attempt + 1",
     JobState.RUNNING: "started_at = :now",
     JobState.SUCCEEDED: _ENDED,
     JobState.FAILED: _ENDED,
@@ -58,6 +58,13 @@ def transition(
     type_ = REQUEUED if target is JobState.QUEUED else target
     add_event(sql, JobEvent(tenant_id, job_id, number, type_, now, data or {}))
     return True
+
+
+def fail(sql: Sql, job_id: str, failure: Failure, *, attempt: int, now: float) -> bool:
+    """Ends a job with its error, as `transition`."""
+    error = {"type": failure.type, "message": failure.message, "node_id": failure.node_id}
+    text = failure_text(failure)
+    return transition(sql, job_id, JobState.FAILED, attempt=attempt, now=now, data={"error": error}, error=text)
 
 
 def add_event(sql: Sql, event: JobEvent) -> None:

@@ -27,6 +27,8 @@ _JOB = Job(
     version=None,
     state=JobState.QUEUED,
     priority=0,
+    labels={},
+    needs=None,
     wanted_backend_id=None,
     backend_id=None,
     attempt=0,
@@ -38,7 +40,9 @@ _JOB = Job(
     error=None,
     created_at=0.0,
     queued_at=0.0,
+    dispatched_at=None,
     started_at=None,
+    executed_at=None,
     finished_at=None,
 )
 
@@ -54,7 +58,7 @@ def new_job(**fields: Any) -> NewJob:
 
 
 def backend(name: str, **fields: Any) -> Backend:
-    made = Backend(name, TENANT, name, name, f"http://{name}:8188", BackendState.UP, 1, {}, time.time())
+    made = Backend(name, TENANT, name, name, f"http://{name}:8188", BackendState.UP, 1, {}, False, time.time())
     return replace(made, **fields)
 
 
