@@ -27,7 +27,6 @@ from comfyone.gateway.dialects.openapi import openapi_document
 from comfyone.gateway.dialects.routing import Call, Route, serve
 from comfyone.gateway.dispatch.dispatcher import Dispatcher
 from comfyone.gateway.dispatch.limits import Limits
-from comfyone.gateway.dispatch.run import Tools
 from comfyone.gateway.domain.backends import Backend
 from comfyone.gateway.drivers.comfyui import ComfyUIDriver, client_session
 from comfyone.gateway.services.accounts import Authenticator, bootstrap
@@ -97,7 +96,7 @@ async def open_gateway(settings: GatewaySettings) -> AsyncIterator[Gateway]:
                 schedule=settings.schedule_timeout,
                 retention=settings.retention,
             )
-            dispatcher = Dispatcher(Tools(store, graphs, blobs, bus, limits), driver_for)
+            dispatcher = Dispatcher(store, graphs, blobs, bus, limits, driver_for)
             if settings.bootstrap_key:
                 key = settings.bootstrap_key.get_secret_value()
                 await store.write(lambda session: bootstrap(session, key))

@@ -10,14 +10,28 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from comfyone.gateway.domain.backends import Backend, BackendState, Health
+from comfyone.gateway.domain.catalogue import Catalogue
 from comfyone.gateway.domain.evidence import FileRef, Hint, Whereabouts
 from comfyone.gateway.domain.files import Asset, Blob, Output
-from comfyone.gateway.domain.jobs import Assignment, Failure, Job, JobEvent, JobState, NewJob
+from comfyone.gateway.domain.jobs import Assignment, Failure, Job, JobEvent, JobState, Needs, NewJob
 from comfyone.gateway.domain.placement import Slot
 from comfyone.gateway.domain.tenants import ApiKey, Tenant
 from comfyone.gateway.domain.workflows import Workflow
+from comfyone.graph.document import Graph
 
-__all__ = ["Accounts", "Blobs", "Bus", "Dispatch", "Driver", "Engine", "JobView", "Session", "Store", "TenantDoor"]
+__all__ = [
+    "Accounts",
+    "Blobs",
+    "Bus",
+    "Dispatch",
+    "Driver",
+    "Engine",
+    "JobView",
+    "Offer",
+    "Session",
+    "Store",
+    "TenantDoor",
+]
 
 T = TypeVar("T")
 
@@ -30,6 +44,17 @@ class JobView:
     backend_name: str | None
     position: int | None
     outputs: Sequence[Output]
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What placement has to give, so that jobs out of its reach are not read: jobs that want a backend get only these ones;
+    ``beyond`` are needs, and ``unlabelled`` selectors, that none of them meets."""
+
+    now: float
+    backend_ids: Sequence[str]
+    beyond: Sequence[Needs] = ()
+    unlabelled: Sequence[Mapping[str, str]] = ()
 
 
 class TenantDoor(Protocol):
@@ -69,11 +94,25 @@ class Engine(Protocol):
 
     def backends(self) -> list[Backend]: ...
     def waiting_tenants(self) -> list[str]: ...
-    def waiting(self, tenant_id: str, backend_ids: Sequence[str], limit: int) -> list[Job]: ...
+    def waiting(self, tenant_id: str, offer: Offer, after: Job | None, limit: int) -> list[Job]: ...
+    def has_waiting(self, tenant_id: str) -> bool: ...
+    def running(self, tenant_id: str) -> int: ...
+    def tried(self, job: Job) -> frozenset[str]: ...
+    def learn_needs(self, job: Job, needs: Needs) -> None: ...
+    def delayed(self, now: float) -> list[tuple[str, float]]: ...
     def stranded(self, tenant_id: str, backend_ids: Sequence[str], before: float, limit: int) -> list[Job]: ...
     def claim(self, job: Job, backend: Slot, prompt_id: str, now: float) -> Assignment | None: ...
     def begin(self, job: Job, now: float) -> bool: ...
-    def requeue(self, job: Job, reason: str, now: float) -> bool: ...
+    def requeue(
+        self,
+        job: Job,
+        reason: str,
+        now: float,
+        *,
+        not_before: float = 0.0,
+        fatal: bool = False,
+        started: float | None = None,
+    ) -> bool: ...
     def end(
         self,
         job: Job,
@@ -83,8 +122,15 @@ class Engine(Protocol):
         outcome: str,
         failure: Failure | None = None,
         outputs: Sequence[Output] = (),
+        started: float | None = None,
+        executed: float | None = None,
+        fatal: bool = False,
     ) -> bool: ...
     def placed(self) -> list[Assignment]: ...
+    def assignment(self, job_id: str) -> Assignment | None: ...
+    def closed(self, prompt_ids: Iterable[str]) -> list[str]: ...
+    def note_condition(self, backend_id: str, condition: str, reason: str | None, now: float) -> None: ...
+    def pool_policy(self, pool_id: str) -> str | None: ...
     def graph(self, job: Job) -> bytes: ...
     def prune(self, before: float, limit: int) -> int: ...
     def orphaned(self, hashes: Iterable[str]) -> list[str]: ...
@@ -151,8 +197,14 @@ class Driver(Protocol):
     async def probe(self) -> None:
         """Raises `WrongServer` when what answers is no such server."""
 
-    async def classes(self) -> frozenset[str]:
-        """The node classes that the server has. Slow on large installations."""
+    async def ping(self) -> None:
+        """Asks for as little as can be."""
+
+    async def catalogue(self) -> Catalogue:
+        """What the server can do. Slow on large installations."""
+
+    async def prompts(self) -> frozenset[str]:
+        """The prompts that run or wait on the server, whoever sent them."""
 
     async def send(self, prompt_id: str, graph: Mapping[str, Any]) -> Mapping[str, Failure]:
         """Queues a graph. Returns the output nodes that the server will leave out, and why. Raises `Refused` when it will
@@ -199,3 +251,11 @@ class Dispatch(Protocol):
     def health(self, backend_id: str) -> Health: ...
     async def known_classes(self, tenant_id: str) -> frozenset[str] | None:
         """Every node class that the tenant's live backends have, or None while that is not known."""
+
+    def needs(self, tenant_id: str, graph: Graph, values: Mapping[str, Mapping[str, Any]]) -> Needs | None:
+        """What a graph with these values asks of a backend, or None while that is not known."""
+
+    def impossible(
+        self, tenant_id: str, needs: Needs | None, labels: Mapping[str, str], backend_id: str | None
+    ) -> Failure | None:
+        """Why no backend of the tenant can ever run a job; None when one can, or may."""

@@ -4,61 +4,81 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 from loguru import logger
 
 from comfyone.errors import Fault
+from comfyone.gateway.dispatch.abilities import Abilities
 from comfyone.gateway.dispatch.housekeeping import Housekeeping
+from comfyone.gateway.dispatch.limits import Limits
 from comfyone.gateway.dispatch.link import Link
+from comfyone.gateway.dispatch.pool import Pool
 from comfyone.gateway.dispatch.run import Run, Tools
-from comfyone.gateway.domain.backends import Backend, Health
-from comfyone.gateway.domain.ids import new_id
-from comfyone.gateway.domain.jobs import Assignment
-from comfyone.gateway.domain.placement import Slot, place
-from comfyone.gateway.ports import Driver, Session
+from comfyone.gateway.dispatch.terms import Terms
+from comfyone.gateway.dispatch.watch import Watch
+from comfyone.gateway.domain.backends import SHARED_POOL, Backend, Condition, Health
+from comfyone.gateway.domain.jobs import Assignment, Failure, Job, Needs
+from comfyone.gateway.ports import Blobs, Bus, Driver, Store
+from comfyone.gateway.services.graphs import Graphs
+from comfyone.graph.document import Graph
 
 __all__ = ["Dispatcher"]
 
 RETRY_SECONDS = 1.0
 """Pause before what failed through a fault of ours is tried again."""
 
-WINDOW = 64
-"""How many waiting jobs a placement reads at once."""
-
 
 class Dispatcher:
-    """One per gateway. A tenant's own backends are its pool; placement works on one pool at a time."""
+    """One per gateway. A tenant's own backends are a pool, those that all share another; each is placed by itself, and a
+    job may go to either."""
 
-    def __init__(self, tools: Tools, driver_for: Callable[[Backend], Driver]) -> None:
-        self._tools = tools
+    def __init__(
+        self,
+        store: Store,
+        graphs: Graphs,
+        blobs: Blobs,
+        bus: Bus,
+        limits: Limits,
+        driver_for: Callable[[Backend], Driver],
+    ) -> None:
+        self._store = store
+        self._tools = Tools(store, graphs, blobs, bus, limits, self._wake_later, self._has_elsewhere)
+        self._limits = limits
         self._driver_for = driver_for
         self._links: dict[str, Link] = {}
+        self._watches: dict[str, asyncio.Task[None]] = {}
+        self._pools: dict[str, Pool] = {}
         self._runs: dict[str, tuple[Run, asyncio.Task[None]]] = {}
-        self._placing: dict[str, bool] = {}
-        self._housekeeping = Housekeeping(tools.store, tools.blobs, tools.limits, self.pool)
+        self._terms = Terms()
+        self._abilities = Abilities(self._links, self.visible)
+        self._housekeeping = Housekeeping(store, blobs, limits, self.visible)
         self._tasks: list[asyncio.Task[None]] = []
         self._stopping = False
 
     async def start(self) -> None:
         """Attaches every backend, takes up every job that one has or may have, and places what waits."""
-        backends, placed = await self._tools.store.read(
-            lambda session: (session.engine.backends(), session.engine.placed())
-        )
+        backends, placed = await self._store.read(lambda session: (session.engine.backends(), session.engine.placed()))
         for backend in backends:
             await self.attach(backend)
         for assignment in placed:
             self._follow(assignment, recovered=True)
-        for tenant in await self._tools.store.read(lambda session: session.engine.waiting_tenants()):
-            self.wake(tenant)
+        now = time.time()
+        waiting, delayed = await self._store.read(
+            lambda session: (session.engine.waiting_tenants(), session.engine.delayed(now))
+        )
+        for tenant_id in waiting:
+            self.wake(tenant_id)
+        for tenant_id, at in delayed:
+            self._wake_later(at - now, tenant_id)
         self._tasks.append(asyncio.create_task(self._housekeeping.work(), name="housekeeping"))
 
     async def stop(self) -> None:
         """Lets go of everything. Jobs that backends have go on there; the next process takes them up."""
         self._stopping = True
-        tasks = [*self._tasks, *(task for _, task in self._runs.values())]
+        tasks = [*self._tasks, *self._watches.values(), *(task for _, task in self._runs.values())]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -69,16 +89,23 @@ class Dispatcher:
     async def attach(self, backend: Backend, patience: float = 0.0) -> None:
         link = self._links.get(backend.id)
         if link is None:
-            link = self._links[backend.id] = Link(backend, self._driver_for(backend), self._tools.limits, self.wake)
+            link = self._links[backend.id] = Link(backend, self._driver_for(backend), self._limits, self)
+            watch = Watch(link, self._store, self._limits)
+            self._watches[backend.id] = asyncio.create_task(watch.work(), name=f"watch {backend.name}")
+            self._pool(backend.pool).links[backend.id] = link
             if patience:
                 await link.connected(patience)
         else:
             link.backend = backend
-            self.wake(backend.tenant_id)
+        for tenant_id in await self._store.read(lambda session: session.engine.waiting_tenants()):
+            self.wake(tenant_id)  # who could use none of the others may use this one
 
     async def detach(self, backend: Backend) -> None:
         """Lets a backend go. Its jobs are stopped there, as far as it still answers, and go back to the queue."""
         link = self._links.pop(backend.id, None)
+        self._pool(backend.pool).links.pop(backend.id, None)
+        if watch := self._watches.pop(backend.id, None):
+            watch.cancel()
         runs = [entry for entry in self._runs.values() if entry[0].on(backend.id)]
         for _, task in runs:
             task.cancel()
@@ -86,7 +113,6 @@ class Dispatcher:
         await asyncio.gather(*(self._abandon(run, f"backend '{backend.name}' was removed") for run, _ in runs))
         if link:
             await link.close()
-        self.wake(backend.tenant_id)
 
     async def _abandon(self, run: Run, reason: str) -> None:
         try:
@@ -95,20 +121,49 @@ class Dispatcher:
             logger.error("job {}: it could not be given back: {}", run.job.id, fault.message)
             self._take_up_again(run.assignment)
 
-    def pool(self, tenant_id: str) -> list[Link]:
-        return [link for link in self._links.values() if link.backend.tenant_id == tenant_id]
+    def visible(self, tenant_id: str) -> list[Link]:
+        """The links that a tenant's jobs may go to: its own, and those that all share."""
+        return [
+            link
+            for pool in (tenant_id, SHARED_POOL)
+            if pool in self._pools
+            for link in self._pools[pool].links.values()
+        ]
 
     async def probe(self, backend: Backend) -> None:
         await self._driver_for(backend).probe()
 
     def health(self, backend_id: str) -> Health:
         link = self._links.get(backend_id)
-        return link.health if link else Health(live=False, reason="not attached")
+        return link.health if link else Health(Condition.UNREACHABLE, "not attached")
 
     async def known_classes(self, tenant_id: str, patience: float = 2.0) -> frozenset[str] | None:
         """Every node class that some backend of the tenant has, or None while that is not known of all that are live."""
-        catalogs = await asyncio.gather(*(link.catalog(patience) for link in self.pool(tenant_id) if link.live))
-        return frozenset().union(*catalogs) if catalogs and None not in catalogs else None  # type: ignore[arg-type]
+        live = [link for link in self.visible(tenant_id) if link.live]
+        catalogues = await asyncio.gather(*(link.catalogued(patience) for link in live))
+        return self._abilities.classes(tenant_id) if catalogues and None not in catalogues else None
+
+    def needs(self, tenant_id: str, graph: Graph, values: Mapping[str, Mapping[str, Any]]) -> Needs | None:
+        return self._abilities.needs(tenant_id, graph, values)
+
+    def impossible(
+        self, tenant_id: str, needs: Needs | None, labels: Mapping[str, str], backend_id: str | None
+    ) -> Failure | None:
+        return self._abilities.impossible(tenant_id, needs, labels, backend_id)
+
+    # what links tell
+
+    def has_room(self, pool: str) -> None:
+        if not self._stopping and pool in self._pools:
+            self._pools[pool].wake()
+
+    def note_condition(self, backend: Backend, health: Health) -> None:
+        if not self._stopping:
+            now = time.time()
+            self._store.submit(
+                lambda session: session.engine.note_condition(backend.id, health.condition, health.reason, now),
+                soon=True,
+            ).add_done_callback(partial(_unnoted, backend.name))
 
     # jobs
 
@@ -116,28 +171,9 @@ class Dispatcher:
         """Places what a tenant has waiting, in the transaction that is being gathered at this moment."""
         if self._stopping:
             return
-        if tenant_id in self._placing:
-            self._placing[tenant_id] = True  # look again when the placement under way is done
-            return
-        slots = [link.slot for link in self.pool(tenant_id) if link.usable]
-        if not any(slot.load < slot.depth for slot in slots):
-            return
-        self._placing[tenant_id] = False
-        future = self._tools.store.submit(partial(_claim, tenant_id=tenant_id, slots=slots, now=time.time()))
-        future.add_done_callback(partial(self._placed, tenant_id))
-
-    def _placed(self, tenant_id: str, future: asyncio.Future[list[Assignment]]) -> None:
-        again = self._placing.pop(tenant_id)
-        if future.cancelled():
-            return
-        if error := future.exception():
-            logger.error("placement failed, and is tried again: {}", error)
-            asyncio.get_running_loop().call_later(RETRY_SECONDS, self.wake, tenant_id)
-            return
-        for assignment in future.result():
-            self._follow(assignment, recovered=False)
-        if again:
-            self.wake(tenant_id)
+        for pool in (tenant_id, SHARED_POOL):
+            if pool in self._pools:
+                self._pools[pool].wants(tenant_id)
 
     def cancel(self, job_id: str) -> None:
         if entry := self._runs.get(job_id):
@@ -147,12 +183,31 @@ class Dispatcher:
         entry = self._runs.get(job_id)
         return entry[0].percent if entry else 0.0
 
+    def _pool(self, pool_id: str) -> Pool:
+        if pool_id not in self._pools:
+            follow = partial(self._follow, recovered=False)
+            self._pools[pool_id] = Pool(
+                pool_id, self._store, self._abilities, self._terms, self._limits.overtaking, follow
+            )
+        return self._pools[pool_id]
+
+    def _wake_later(self, seconds: float, tenant_id: str) -> None:
+        asyncio.get_running_loop().call_later(max(0.0, seconds) + 0.001, self.wake, tenant_id)
+
+    def _has_elsewhere(self, job: Job) -> bool:
+        """Whether another backend than the one that has a job may be able to run it."""
+        return any(
+            job.labels.items() <= link.backend.labels.items() and self._abilities.able(job, link.backend.id)
+            for link in self.visible(job.tenant_id)
+            if link.backend.id != job.backend_id
+        )
+
     def _follow(self, assignment: Assignment, *, recovered: bool) -> None:
         link = self._links.get(assignment.backend_id)
         if self._stopping:
             return
         if link is None:
-            self._tools.store.submit(
+            self._store.submit(
                 lambda session: session.engine.requeue(assignment.job, "its backend was removed", time.time())
             ).add_done_callback(partial(self._given_back, assignment))
             return
@@ -164,6 +219,8 @@ class Dispatcher:
     def _done(self, run: Run, task: asyncio.Task[None]) -> None:
         if self._runs.get(run.job.id, (None,))[0] is run:
             del self._runs[run.job.id]
+        for pool in self._pools.values():
+            pool.settle(run.assignment, run.seconds)
         if not task.cancelled() and (error := task.exception()):
             logger.opt(exception=error).error("job {}: the engine failed; it is looked at again", run.job.id)
             self._take_up_again(run.assignment)
@@ -176,25 +233,19 @@ class Dispatcher:
 
     def _take_up_again(self, assignment: Assignment) -> None:
         """A fault of ours, such as a full disk, must not lose the job: the evidence still knows what became of it."""
-        again = partial(self._follow, assignment, recovered=True)
-        asyncio.get_running_loop().call_later(RETRY_SECONDS, again)
+        asyncio.get_running_loop().call_later(RETRY_SECONDS, self._resume, assignment.job.id)
+
+    def _resume(self, job_id: str) -> None:
+        self._tasks = [task for task in self._tasks if not task.done()]
+        self._tasks.append(asyncio.create_task(self._follow_as_it_stands(job_id), name=f"resume {job_id}"))
+
+    async def _follow_as_it_stands(self, job_id: str) -> None:
+        """As the database has it now: it may have been cancelled meanwhile."""
+        assignment = await self._store.read(lambda session: session.engine.assignment(job_id))
+        if assignment and job_id not in self._runs:
+            self._follow(assignment, recovered=True)
 
 
-def _claim(session: Session, *, tenant_id: str, slots: Iterable[Slot], now: float) -> list[Assignment]:
-    """Runs in the writer: reads the head of the queue, places it, and gives each job to its backend.
-
-    Jobs that want a backend without room are not read at all, so that they hold up nobody.
-    """
-    room = {slot.backend_id: slot for slot in slots if slot.load < slot.depth}
-    claimed: list[Assignment] = []
-    while room:
-        waiting = session.engine.waiting(tenant_id, list(room), WINDOW)
-        for job, backend_id in place(waiting, list(room.values())):
-            slot = room[backend_id]
-            room[backend_id] = replace(slot, load=slot.load + 1)
-            if claim := session.engine.claim(job, slot, new_id(), now):
-                claimed.append(claim)
-        room = {name: slot for name, slot in room.items() if slot.load < slot.depth}
-        if len(waiting) < WINDOW:
-            break
-    return claimed
+def _unnoted(name: str, future: asyncio.Future[None]) -> None:
+    if not future.cancelled() and (error := future.exception()):
+        logger.error("backend {}: its condition could not be noted: {}", name, error)

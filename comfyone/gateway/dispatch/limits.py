@@ -27,6 +27,31 @@ class Limits:
     schedule: float = 300.0
     """How long a job waits while no backend could take it, before it fails as unschedulable."""
 
+    stall: float = 1800.0
+    """How long a job may run there without a sign of progress before the backend counts as stuck; 0: for ever."""
+
+    backoff: float = 0.5
+    """How long a job waits after a failed attempt; doubled for each further one, with jitter, up to ``backoff_most``."""
+
+    backoff_most: float = 60.0
+
+    quarantine: float = 5.0
+    """How long a backend that lost a job or fails calls gets no more; doubled each time, up to ``quarantine_most``."""
+
+    quarantine_most: float = 600.0
+
+    ping: float = 15.0
+    """How often a backend that says nothing is asked whether it is there."""
+
+    sweep: float = 30.0
+    """How often prompts on a backend are looked for that nobody follows any more."""
+
+    catalogue_age: float = 300.0
+    """How often a backend is asked what it can do."""
+
+    overtaking: float = 5.0
+    """How long a job may be overtaken by others whose models a backend has loaded."""
+
     first_look: float = 1.0
     """Silence after which the evidence is read; it grows by half each time, up to ``last_look``."""
 

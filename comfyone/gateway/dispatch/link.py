@@ -5,23 +5,26 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
 from loguru import logger
 
-from comfyone.errors import ComfyOneError
 from comfyone.gateway.dispatch.limits import Limits
-from comfyone.gateway.domain.backends import Backend, BackendState, Health
+from comfyone.gateway.domain.backends import Backend, BackendState, Condition, Health
+from comfyone.gateway.domain.catalogue import Catalogue
+from comfyone.gateway.domain.circuit import Circuit
 from comfyone.gateway.domain.evidence import Hint, HintKind, Unreachable
 from comfyone.gateway.domain.placement import Slot
 from comfyone.gateway.ports import Driver
 
-__all__ = ["Link", "Listener"]
+__all__ = ["Link", "Listener", "Owner"]
 
 MAX_PLACED = 10_000
+
+INTERRUPTED_LATELY = 10.0
+"""Seconds for which a run that was interrupted unasked may have been hit by an interrupt of ours that meant another."""
 
 
 class Listener(Protocol):
@@ -30,31 +33,48 @@ class Listener(Protocol):
     def hear(self, hint: Hint) -> None: ...
 
 
+class Owner(Protocol):
+    """Whoever keeps the links."""
+
+    def has_room(self, pool: str) -> None:
+        """A backend of the pool may take more."""
+
+    def note_condition(self, backend: Backend, health: Health) -> None:
+        """A backend has become another than it was."""
+
+
 class Link:
     """Keeps one socket open to a backend and passes on what it says.
 
-    It is live while the socket is up: that is when a job's progress and end would be heard. ``wake`` is called with the
-    tenant whenever room appears.
+    It is live while the socket is up: that is when a job's progress and end would be heard. It is usable for new jobs as long
+    as its circuit is closed too.
     """
 
-    def __init__(self, backend: Backend, driver: Driver, limits: Limits, wake: Callable[[str], None]) -> None:
+    def __init__(self, backend: Backend, driver: Driver, limits: Limits, owner: Owner) -> None:
         self.backend = backend
         self.driver = driver
-        self.classes: frozenset[str] | None = None
+        self.circuit = Circuit(limits.quarantine, limits.quarantine_most)
+        self.warm: frozenset[str] = frozenset()  # the models of the job that was sent last
         self.sending = asyncio.Lock()  # held from preparing a job to its being sent, so that jobs arrive in their order
+        self.stale = False  # what we know of its abilities has proved wrong
+        self.nudge = asyncio.Event()  # set when the watch should look sooner than it meant to
+        self.heard_at = 0.0
+        self._catalogue: Catalogue | None = None
         self._limits = limits
-        self._wake = wake
+        self._owner = owner
         self._listeners: dict[str, Listener] = {}
         self._given_at = 0.0
         self._socket: asyncio.Task[bool] | None = None
         self._opened_at = 0.0
         self._live = False
         self._reason: str | None = "not connected yet"
+        self._condition = Condition.UNREACHABLE
+        self._interrupted: tuple[str, float] = ("", -INTERRUPTED_LATELY)
         self._placed: dict[str, str] = {}
         self._placing: dict[str, asyncio.Lock] = {}
         self._catalogued = asyncio.Event()
         self._connected = asyncio.Event()
-        self._tasks = [asyncio.create_task(self._listen(), name=f"link {backend.name}")]
+        self._task = asyncio.create_task(self._listen(), name=f"link {backend.name}")
 
     # what others ask
 
@@ -65,28 +85,54 @@ class Link:
     @property
     def usable(self) -> bool:
         """Whether new jobs may go there."""
-        return self._live and self.backend.state is BackendState.UP
+        return self._live and not self.circuit.open and self.backend.state is BackendState.UP
 
     @property
     def health(self) -> Health:
-        return Health(self._live, self._reason, len(self._listeners))
+        condition = Condition.LIVE if self._live else Condition.UNREACHABLE
+        if self._live and self.circuit.open:
+            condition = Condition.QUARANTINED
+        return Health(condition, self._reason if not self._live else self.circuit.reason, len(self._listeners))
 
     @property
     def slot(self) -> Slot:
-        return Slot(self.backend.id, len(self._listeners), self._limits.depth, self._given_at, self.backend.name)
+        return Slot(
+            self.backend.id,
+            len(self._listeners),
+            self._limits.depth,
+            self._given_at,
+            self.backend.name,
+            self.backend.weight,
+            self.backend.labels,
+            self.warm,
+        )
+
+    @property
+    def prompts(self) -> frozenset[str]:
+        """The prompts that are followed here."""
+        return frozenset(self._listeners)
+
+    @property
+    def catalogue(self) -> Catalogue | None:
+        """What the backend can do, as it said last; None before it said anything."""
+        return self._catalogue
 
     async def connected(self, patience: float) -> None:
         """Returns as soon as the socket is up, or after ``patience`` seconds."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self._connected.wait(), patience)
 
-    async def catalog(self, patience: float) -> frozenset[str] | None:
-        """The node classes of the backend, or None when they are not known within ``patience`` seconds."""
-        try:
+    async def catalogued(self, patience: float) -> Catalogue | None:
+        """What the backend can do, or None when that is not known within ``patience`` seconds."""
+        with suppress(TimeoutError):
             await asyncio.wait_for(self._catalogued.wait(), patience)
-        except TimeoutError:
-            return None
-        return self.classes
+        return self._catalogue
+
+    def learn(self, catalogue: Catalogue | None) -> None:
+        """Takes note of what the backend can do, or that it would not say; what was known before then still counts."""
+        self._catalogue = catalogue or self._catalogue
+        self._catalogued.set()
+        self.wake()
 
     # runs
 
@@ -101,8 +147,24 @@ class Link:
             self.wake()
 
     def wake(self) -> None:
-        """Has what waits for this backend's tenant placed."""
-        self._wake(self.backend.tenant_id)
+        """Has what waits for this backend placed."""
+        self._owner.has_room(self.backend.pool)
+
+    async def stop(self, prompt_id: str) -> None:
+        """Takes a prompt out of the queue or interrupts it.
+
+        Raises:
+            Unreachable: when the backend did not answer.
+        """
+        self._interrupted = (prompt_id, time.monotonic())
+        await self.driver.stop(prompt_id)
+        self._interrupted = (prompt_id, time.monotonic())
+
+    def may_have_hit(self, prompt_id: str) -> bool:
+        """Whether an interrupt of ours that meant another prompt may have hit this one: an old server knows no targets, and
+        what runs there can change between our look and our word."""
+        meant, at = self._interrupted
+        return meant != prompt_id and time.monotonic() - at < INTERRUPTED_LATELY
 
     async def place(self, name: str, path: Path) -> str:
         """The value that names a file there; each file is sent once while the connection lasts.
@@ -121,13 +183,40 @@ class Link:
             self._placing.pop(name, None)
 
     async def close(self) -> None:
-        tasks = [*self._tasks, self._socket] if self._socket else self._tasks
+        tasks = [self._task, self._socket] if self._socket else [self._task]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._set_live(False, "detached")
 
-    # the socket
+    # health
+
+    def answered(self) -> None:
+        self.circuit.answered()
+
+    def failed(self, reason: str) -> None:
+        """A call got no usable answer."""
+        if self.circuit.fail(reason, time.monotonic()):
+            self.changed()
+
+    def lost_job(self, reason: str) -> None:
+        """It lost a job, or is stuck in one: it gets no more for a while."""
+        if self.circuit.trip(reason, time.monotonic()):
+            self.changed()
+
+    def succeeded(self) -> None:
+        self.circuit.succeeded()
+
+    def changed(self) -> None:
+        """Tells of a new condition, if there is one."""
+        health = self.health
+        if health.condition is not self._condition:
+            self._condition = health.condition
+            logger.info("backend {} is {}: {}", self.backend.name, health.condition, health.reason or "it answers")
+            self._owner.note_condition(self.backend, health)
+        self.nudge.set()
+        if self.usable:
+            self.wake()
 
     def suspect(self) -> None:
         """Opens the socket anew: a prompt ended and nothing was heard of it.
@@ -145,6 +234,8 @@ class Link:
         if self._live and self._socket:
             self._set_live(False, reason)
             self._socket.cancel()
+
+    # the socket
 
     async def _listen(self) -> None:
         delay = self._limits.reconnect
@@ -172,34 +263,17 @@ class Link:
         return was_live
 
     def _hear(self, hint: Hint) -> None:
+        self.heard_at = time.monotonic()
         if hint.kind is HintKind.CONNECTED:
             self._placed.clear()  # the server may be another one, with an empty input folder
+            self.warm = frozenset()
             self._set_live(True, None)
-            self._fetch_catalog()
         concerned = self._listeners if hint.prompt_id is None else {hint.prompt_id} & self._listeners.keys()
         for prompt_id in list(concerned):
             self._listeners[prompt_id].hear(hint)
 
     def _set_live(self, live: bool, reason: str | None) -> None:
-        if live != self._live:
-            logger.info(
-                "backend {} is {}{}", self.backend.name, "live" if live else "not live", f": {reason}" if reason else ""
-            )
         self._live, self._reason = live, reason
         if live:
             self._connected.set()
-            self.wake()
-
-    def _fetch_catalog(self) -> None:
-        """Whenever the server may be another one. What was known before counts until the answer is there."""
-        if len(self._tasks) < 2:
-            self._tasks.append(asyncio.create_task(self._load_catalog(), name=f"catalog {self.backend.name}"))
-
-    async def _load_catalog(self) -> None:
-        try:
-            self.classes = await self.driver.classes()
-        except ComfyOneError as error:
-            logger.info("backend {}: its node classes are not known: {}", self.backend.name, error.message)
-        finally:
-            self._catalogued.set()
-            self._tasks = self._tasks[:1]
+        self.changed()

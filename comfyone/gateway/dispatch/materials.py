@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from comfyone.gateway.dispatch.link import Link
+from comfyone.gateway.domain.catalogue import spelled
 from comfyone.gateway.domain.files import parse_asset_path
 from comfyone.gateway.domain.jobs import Job
 from comfyone.gateway.ports import Blobs, Store
@@ -37,6 +38,8 @@ async def graph_for(job: Job, link: Link, graphs: Graphs, store: Store, blobs: B
         return text
 
     graph = _map_inputs(graph, fill)
+    if link.catalogue is not None:
+        graph = spelled(graph, link.catalogue)
     if not paths:
         return graph
     placed = {path: await _place(path, job, link, store, blobs) for path in paths}

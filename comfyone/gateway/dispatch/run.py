@@ -6,8 +6,9 @@ Hints from the socket say when to look; only the backend's queue and history say
 from __future__ import annotations
 
 import asyncio
+import random
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -21,7 +22,9 @@ from comfyone.gateway.dispatch.limits import Limits
 from comfyone.gateway.dispatch.link import Link
 from comfyone.gateway.dispatch.materials import graph_for
 from comfyone.gateway.domain.evidence import Ending, Gone, Hint, HintKind, Refused, Unreachable, Unsent, Where
-from comfyone.gateway.domain.jobs import Assignment, Failure, JobEvent, JobState
+from comfyone.gateway.domain.files import Output
+from comfyone.gateway.domain.jobs import Assignment, Failure, Job, JobEvent, JobState
+from comfyone.gateway.domain.placement import models_of
 from comfyone.gateway.domain.progress import Progress
 from comfyone.gateway.ports import Blobs, Bus, Store
 from comfyone.gateway.services.graphs import Graphs
@@ -49,6 +52,11 @@ class Tools:
     blobs: Blobs
     bus: Bus
     limits: Limits
+    later: Callable[[float, str], None]
+    """Looks again, in so many seconds, whether something of a tenant can be placed."""
+
+    elsewhere: Callable[[Job], bool]
+    """Whether another backend than the one that has a job may be able to run it."""
 
 
 class Fate(Enum):
@@ -57,6 +65,7 @@ class Fate(Enum):
     NEVER_RECEIVED = auto()
     FORGOTTEN = auto()
     BACKEND_LOST = auto()
+    STUCK = auto()
 
 
 class Run:
@@ -74,6 +83,9 @@ class Run:
         self._heard = recovered  # of what an earlier process had sent, much may have been said before
         self._announced = False
         self._deaf_since: float | None = None
+        self._moved_at = time.monotonic()
+        self._began_at = assignment.job.started_at
+        self._executed_at: float | None = None
         self._look = asyncio.Event()
         self._begun = self._told = assignment.job.state is JobState.RUNNING
         self._progress = Progress(())
@@ -85,6 +97,11 @@ class Run:
     @property
     def percent(self) -> float:
         return round(self._progress.percent, 1)
+
+    @property
+    def seconds(self) -> float:
+        """Backend time, so far."""
+        return (self._executed_at or time.time()) - self._began_at if self._began_at else 0.0
 
     def on(self, backend_id: str) -> bool:
         return self._link.backend.id == backend_id
@@ -131,13 +148,16 @@ class Run:
         self._sent = True
         try:
             left_out = await self._link.driver.send(self.prompt_id, graph)
+            self._link.answered()
+            self._link.warm = models_of(self.job.needs)
         except Refused as error:
-            await self._end(JobState.FAILED, "refused", error.failure)
+            await self._accept_refusal(error)
             return False
         except Unsent as error:
             await self._return_unsent(error)
             return False
         except Unreachable as error:
+            self._link.failed(error.message)
             logger.info("job {}: unclear whether {} has it: {}", self.job.id, self._link.backend.name, error.message)
             left_out = {}
             self._look.set()
@@ -149,6 +169,15 @@ class Run:
         if self._cancelling:
             await self._stop_and_look()
         return True
+
+    async def _accept_refusal(self, error: Refused) -> None:
+        """The request is wrong; unless it asks for what only this backend lacks, which we did not know."""
+        if error.unable and self.job.wanted_backend_id is None and self._tools.elsewhere(self.job):
+            name, self._link.stale = self._link.backend.name, True
+            self._link.nudge.set()
+            await self._give_back(f"backend '{name}' is not able: {error.failure.message}", otherwise=error.failure)
+        else:
+            await self._end(JobState.FAILED, "refused", error.failure)
 
     async def _graph(self) -> dict[str, Any] | None:
         """What to send, its inputs placed; None when that failed and the job has been dealt with."""
@@ -170,7 +199,7 @@ class Run:
 
     async def _stop(self) -> None:
         try:
-            await self._link.driver.stop(self.prompt_id)
+            await self._link.stop(self.prompt_id)
         except Unreachable as error:
             logger.info("job {}: could not be stopped yet: {}", self.job.id, error.message)
 
@@ -182,6 +211,7 @@ class Run:
 
     def hear(self, hint: Hint) -> None:
         self._heard = self._heard or hint.kind is not HintKind.CONNECTED
+        self._moved_at = time.monotonic()
         match hint.kind:
             case HintKind.BEGUN:
                 self._begin()
@@ -199,7 +229,8 @@ class Run:
     def _begin(self) -> None:
         if not self._begun:
             self._begun = True
-            began = time.time()
+            self._moved_at, self._began_at = time.monotonic(), time.time()
+            began = self._began_at
             begun = self._tools.store.submit(lambda session: session.engine.begin(self.job, began), soon=True)
             begun.add_done_callback(self._tell)
             self._aside(begun)
@@ -230,6 +261,9 @@ class Run:
                 if not self._heard:
                     self._link.suspect()
                 return await self._store_ending(found)
+            if found is None and self._is_stuck():
+                await self._stop()
+                found = Fate.STUCK
             if isinstance(found, Fate):
                 return await self._store_fate(found)
             if self._cancelling:
@@ -252,9 +286,11 @@ class Run:
         while True:
             try:
                 seen = await self._link.driver.look(self.prompt_id, ended=self._announced)
-            except Unreachable:
+            except Unreachable as error:
+                self._link.failed(error.message)
                 return Fate.BACKEND_LOST if self._is_lost() else None
             self._deaf_since = None
+            self._link.answered()
             if seen.ending:
                 return seen.ending
             if seen.where is not Where.ABSENT:
@@ -272,6 +308,11 @@ class Run:
         self._deaf_since = self._deaf_since or time.monotonic()
         return time.monotonic() - self._deaf_since > self._tools.limits.lost
 
+    def _is_stuck(self) -> bool:
+        """Whether it has run there for too long without a sign of progress."""
+        stall = self._tools.limits.stall
+        return stall > 0 and self._begun and time.monotonic() - self._moved_at > stall
+
     def _patience(self) -> float:
         """How long a prompt must be absent from queue and history to be gone."""
         if self._announced:
@@ -281,11 +322,14 @@ class Run:
     # storing
 
     async def _store_ending(self, ending: Ending) -> None:
+        self._executed_at = time.time()
         self._link.release(self.prompt_id)  # the backend is free while we fetch
         if ending.failure:
             await self._end(JobState.FAILED, "failed", ending.failure)
         elif ending.interrupted and self._cancelling:
             await self._end(JobState.CANCELLED, "cancelled")
+        elif ending.interrupted and self._link.may_have_hit(self.prompt_id):
+            await self._give_back("an interrupt that meant another prompt hit it")
         elif ending.interrupted:
             failure = Failure(
                 "interrupted", f"somebody interrupted it on backend '{self._link.backend.name}'", hint="submit it again"
@@ -300,21 +344,26 @@ class Run:
                 outputs = await self._collector.finish(ending.produced)
                 break
             except Gone as error:
-                return await self._end(
-                    JobState.FAILED, "output missing", Failure("output_missing", error.message, hint=error.hint)
-                )
+                return await self._store_gone(error)
             except Unreachable as error:
                 if self._is_lost():
                     return await self._give_back(f"its results were lost: {error.message}")
             except Fault as fault:  # our own disk is full: the results stay where they are until there is room
                 logger.error("job {}: {}", self.job.id, fault.message)
             await asyncio.sleep(1.0)
-        now = time.time()
-        await self._tools.store.write(
-            lambda session: session.engine.end(self.job, JobState.SUCCEEDED, now, outcome="succeeded", outputs=outputs)
-        )
+        self._link.succeeded()
+        await self._end(JobState.SUCCEEDED, "succeeded", outputs=outputs)
         if self.job.free_cache:
             self._aside(asyncio.ensure_future(self._free()))
+
+    async def _store_gone(self, error: Gone) -> None:
+        """Nothing is there to fetch. A run that was answered from the server's cache can name files that have been deleted
+        since: without the cache they are made again."""
+        failure = Failure("output_missing", error.message, hint=error.hint)
+        if not error.vanished:
+            return await self._end(JobState.FAILED, "output missing", failure)
+        await self._free()
+        await self._give_back(error.message, otherwise=failure)
 
     async def _store_fate(self, fate: Fate) -> None:
         if self._cancelling and fate is not Fate.BACKEND_LOST:
@@ -324,27 +373,55 @@ class Run:
             Fate.NEVER_RECEIVED: f"backend '{name}' never received it",
             Fate.FORGOTTEN: f"backend '{name}' has forgotten it, as after a restart",
             Fate.BACKEND_LOST: f"backend '{name}' was lost",
+            Fate.STUCK: f"backend '{name}' made no progress for {self._tools.limits.stall:g} s",
         }
-        await self._give_back(reasons[fate])
+        if fate is not Fate.NEVER_RECEIVED:
+            self._link.lost_job(reasons[fate])
+        await self._give_back(reasons[fate], fatal=self._begun and fate is not Fate.NEVER_RECEIVED)
 
-    async def _give_back(self, reason: str) -> None:
-        """Back to the queue, unless the job was to be cancelled or has had all its attempts."""
+    async def _give_back(self, reason: str, *, fatal: bool = False, otherwise: Failure | None = None) -> None:
+        """Back to the queue, unless the job was to be cancelled or has had all its attempts: then it fails ``otherwise``."""
         if self._cancelling:
             return await self._end(JobState.CANCELLED, f"cancelled; {reason}")
-        if self.job.attempt >= self._tools.limits.attempts:
+        limits = self._tools.limits
+        if self.job.attempt >= limits.attempts:
             text = f"given up after {self.job.attempt} attempts; the last: {reason}"
-            return await self._end(
-                JobState.FAILED, reason, Failure("backend_lost", text, hint="see whether the backends are healthy")
-            )
+            lost = Failure("backend_lost", text, hint="see whether the backends are healthy")
+            return await self._end(JobState.FAILED, reason, otherwise or lost, fatal=fatal)
         logger.info("job {} goes back to the queue: {}", self.job.id, reason)
-        await self._tools.store.write(lambda session: session.engine.requeue(self.job, reason, time.time()))
-        self._link.release(self.prompt_id)
-        self._link.wake()  # the slot may have been free for long, but now there is a job for it
-
-    async def _end(self, state: JobState, outcome: str, failure: Failure | None = None) -> None:
-        self._link.release(self.prompt_id)
+        pause = min(limits.backoff * 2 ** (self.job.attempt - 1), limits.backoff_most) * random.uniform(0.75, 1.25)  # noqa: S311
+        now = time.time()
         await self._tools.store.write(
-            lambda session: session.engine.end(self.job, state, time.time(), outcome=outcome, failure=failure)
+            lambda session: session.engine.requeue(
+                self.job, reason, now, not_before=now + pause, fatal=fatal, started=self._began_at
+            )
+        )
+        self._link.release(self.prompt_id)
+        self._tools.later(pause, self.job.tenant_id)
+
+    async def _end(
+        self,
+        state: JobState,
+        outcome: str,
+        failure: Failure | None = None,
+        *,
+        outputs: Sequence[Output] = (),
+        fatal: bool = False,
+    ) -> None:
+        self._link.release(self.prompt_id)
+        now = time.time()
+        await self._tools.store.write(
+            lambda session: session.engine.end(
+                self.job,
+                state,
+                now,
+                outcome=outcome,
+                failure=failure,
+                outputs=outputs,
+                started=self._began_at,
+                executed=self._executed_at,
+                fatal=fatal,
+            )
         )
 
     async def _free(self) -> None:

@@ -9,7 +9,18 @@ from urllib.parse import urlsplit
 
 from comfyone.errors import Fault
 
-__all__ = ["SHARED_POOL", "Backend", "BackendState", "Health", "clean_url", "find_backend", "is_url", "name_of_url"]
+__all__ = [
+    "SHARED_POOL",
+    "Backend",
+    "BackendState",
+    "Condition",
+    "ConditionChange",
+    "Health",
+    "clean_url",
+    "find_backend",
+    "is_url",
+    "name_of_url",
+]
 
 
 class BackendState(StrEnum):
@@ -44,13 +55,34 @@ class Backend:
 SHARED_POOL = "shared"
 
 
+class Condition(StrEnum):
+    """How a backend is, as we see it."""
+
+    LIVE = "live"
+    UNREACHABLE = "unreachable"  # no socket
+    QUARANTINED = "quarantined"  # it answers, but failed calls or lost jobs lately, and gets none until a probe is good
+
+
 @dataclass(frozen=True, slots=True)
 class Health:
     """What we saw of a backend last. ``load`` counts our jobs on it."""
 
-    live: bool
+    condition: Condition
     reason: str | None = None
     load: int = 0
+
+    @property
+    def live(self) -> bool:
+        return self.condition is not Condition.UNREACHABLE
+
+
+@dataclass(frozen=True, slots=True)
+class ConditionChange:
+    """What became of a backend, when and why."""
+
+    at: float
+    condition: str
+    reason: str | None
 
 
 def find_backend(backends: Sequence[Backend], key: str) -> Backend:

@@ -39,15 +39,21 @@ class WrongServer(ComfyOneError):
 
 
 class Gone(ComfyOneError):
-    """The server no longer has the file."""
+    """There is nothing to fetch. ``vanished``: the server names a file that it no longer has."""
+
+    def __init__(self, message: str, *, hint: str | None = None, vanished: bool = False) -> None:
+        super().__init__(message, hint=hint)
+        self.vanished = vanished
 
 
 class Refused(ComfyOneError):
-    """The server will not run the graph; the reason lies in the graph."""
+    """The server will not run the graph; the reason lies in the graph. ``unable``: another server might, which has the node
+    class or the file that this one lacks."""
 
-    def __init__(self, failure: Failure) -> None:
+    def __init__(self, failure: Failure, *, unable: bool = False) -> None:
         super().__init__(failure.message)
         self.failure = failure
+        self.unable = unable
 
 
 class HintKind(Enum):

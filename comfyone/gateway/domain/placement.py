@@ -2,42 +2,85 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
 
-from comfyone.gateway.domain.jobs import Job
+from comfyone.gateway.domain.jobs import Job, Needs
 
-__all__ = ["Slot", "place"]
+__all__ = ["Policy", "Share", "Slot", "fits", "models_of", "place"]
+
+
+class Policy(StrEnum):
+    LEAST_BUSY = "least_busy"
+    ROUND_ROBIN = "round_robin"
+    WEIGHTED = "weighted"
+    RANDOM = "random"
+    ALL_ACTIVE = "all_active"
 
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """What placement knows of a backend: ``load`` jobs of ours on it, room for ``depth``, and when it was last given one."""
-
     backend_id: str
     load: int
     depth: int
     given_at: float = 0.0
     name: str = ""
+    weight: int = 1
+    labels: Mapping[str, str] = field(default_factory=dict)
+    warm: frozenset[str] = frozenset()
 
 
-def place(waiting: Iterable[Job], slots: Sequence[Slot]) -> list[tuple[Job, str]]:
-    """Pairs jobs, in the order given, with backends: each goes to the least busy one that has room.
+@dataclass(frozen=True, slots=True)
+class Share:
+    tenant_id: str
+    weight: float = 1.0
+    used: float = 0.0
+    room: int | None = None
 
-    A job that wants one backend gets that one or waits, and holds up nobody behind it. Those that are equally busy take
-    turns. The load counts what this call has placed already.
-    """
+
+def fits(job: Job, slot: Slot) -> bool:
+    return job.wanted_backend_id in (None, slot.backend_id) and job.labels.items() <= slot.labels.items()
+
+
+def models_of(needs: Needs | None) -> frozenset[str]:
+    return frozenset(value for _, _, value in needs.choices if value.endswith(".safetensors")) if needs else frozenset()
+
+
+def place(
+    shares: Iterable[Share],
+    queue: Callable[[str], Iterable[Job]],
+    slots: Iterable[Slot],
+    *,
+    busy: Iterable[Slot] = (),
+    policy: Policy = Policy.LEAST_BUSY,
+    able: Callable[[Job, str], bool] = lambda job, backend: True,
+    cost: Callable[[Job], float] = lambda job: 1.0,
+    avoid: Callable[[Job], Collection[str]] = lambda job: (),
+    now: float = 0.0,
+    seed: int = 0,
+    overtaking: float = 5.0,
+) -> list[tuple[Job, str]]:
+    slots = list(slots)
     load = {slot.backend_id: slot.load for slot in sorted(slots, key=lambda slot: slot.given_at)}
-    depth = {slot.backend_id: slot.depth for slot in slots}
-    placed: list[tuple[Job, str]] = []
-    for job in waiting:
-        free = [name for name in load if load[name] < depth[name]]
-        if not free:
-            break
-        wanted = job.wanted_backend_id
-        able = free if wanted is None else [name for name in free if name == wanted]
-        if able:
-            chosen = min(able, key=load.__getitem__)
-            load[chosen] = load.pop(chosen) + 1  # to the end of the line: its turn has been
-            placed.append((job, chosen))
+    by = {slot.backend_id: slot for slot in slots}
+    placed = []
+    for share in sorted(shares, key=lambda share: share.used):
+        room = share.room
+        for job in queue(share.tenant_id):
+            free = [n for n in load if load[n] < by[n].depth]
+            if not free or room == 0:
+                break
+            can = [n for n in free if fits(job, by[n]) and able(job, n)]
+            tried = avoid(job)
+            others = [
+                s for s in [*slots, *busy] if fits(job, s) and able(job, s.backend_id) and s.backend_id not in tried
+            ]
+            if others:
+                can = [n for n in can if n not in tried]
+            if can:
+                n = min(can, key=load.__getitem__)
+                load[n] = load.pop(n) + 1
+                placed.append((job, n))
+                room = None if room is None else room - 1
     return placed

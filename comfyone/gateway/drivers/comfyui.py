@@ -11,6 +11,7 @@ from typing import Any
 import aiohttp
 import msgspec
 
+from comfyone.gateway.domain.catalogue import Catalogue, catalogue_of
 from comfyone.gateway.domain.evidence import (
     FileRef,
     Gone,
@@ -24,7 +25,15 @@ from comfyone.gateway.domain.evidence import (
     WrongServer,
 )
 from comfyone.gateway.domain.jobs import Failure
-from comfyone.gateway.drivers.messages import ending_of, hint_of, left_out, refusal_of, where_in_queue
+from comfyone.gateway.drivers.messages import (
+    ending_of,
+    hint_of,
+    ids_in_queue,
+    is_unable,
+    left_out,
+    refusal_of,
+    where_in_queue,
+)
 
 __all__ = ["ComfyUIDriver", "client_session"]
 
@@ -66,12 +75,20 @@ class ComfyUIDriver:
         if response.status != 200 or not isinstance(stats, dict) or "system" not in stats:
             raise WrongServer(f"what answers at {self._url} is no ComfyUI (GET /system_stats: {response.status})")
 
-    async def classes(self) -> frozenset[str]:
+    async def ping(self) -> None:
+        await self._get("/prompt", timeout=_PROBE)
+
+    async def catalogue(self) -> Catalogue:
         async with self._request("GET", "/object_info", timeout=_CATALOG) as response:
-            catalog = await _json(response)
-        if not isinstance(catalog, dict):
+            body = await response.read()
+        # megabytes on large installations: read aside, so that nobody waits meanwhile
+        object_info = await asyncio.to_thread(_decoded, body)
+        if not isinstance(object_info, dict):
             raise Unreachable(f"{self._url} answered GET /object_info with {response.status}")
-        return frozenset(catalog)
+        return await asyncio.to_thread(catalogue_of, object_info)
+
+    async def prompts(self) -> frozenset[str]:
+        return ids_in_queue(await self._get("/queue"))
 
     async def send(self, prompt_id: str, graph: Mapping[str, Any]) -> Mapping[str, Failure]:
         body = msgspec.json.encode({"prompt": graph, "prompt_id": prompt_id, "client_id": self._client_id})
@@ -81,7 +98,7 @@ class ComfyUIDriver:
         if response.status == 200 and isinstance(answer, dict):
             return left_out(answer.get("node_errors"))
         if response.status == 400 and isinstance(answer, dict):
-            raise Refused(refusal_of(answer))
+            raise Refused(refusal_of(answer), unable=is_unable(answer))
         if response.status == 413:
             raise Refused(Failure("rejected", "the graph is larger than the server takes"))
         raise Unreachable(f"{self._url} answered POST /prompt with {response.status}")
@@ -119,7 +136,7 @@ class ComfyUIDriver:
         query = {"filename": file.filename, "subfolder": file.subfolder, "type": file.type}
         async with self._request("GET", "/view", params=query, timeout=_TRANSFER) as response:
             if response.status in (400, 403, 404):
-                raise Gone(f"{self._url} has no file '{file.filename}' any more ({response.status})")
+                raise Gone(f"{self._url} has no file '{file.filename}' any more ({response.status})", vanished=True)
             if response.status != 200:
                 raise Unreachable(f"{self._url} answered GET /view with {response.status}")
             async for chunk in response.content.iter_chunked(CHUNK):
@@ -146,8 +163,8 @@ class ComfyUIDriver:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Unreachable(f"the socket of {self._url} failed: {_reason(error)}") from error
 
-    async def _get(self, path: str) -> dict[str, Any]:
-        async with self._request("GET", path) as response:
+    async def _get(self, path: str, timeout: aiohttp.ClientTimeout = _CALL) -> dict[str, Any]:
+        async with self._request("GET", path, timeout=timeout) as response:
             answer = await _json(response)
         if response.status != 200 or not isinstance(answer, dict):
             raise Unreachable(f"{self._url} answered GET {path} with {response.status}")
@@ -183,8 +200,12 @@ def _hint(text: str) -> Hint | None:
 
 
 async def _json(response: aiohttp.ClientResponse) -> Any:
+    return _decoded(await response.read())
+
+
+def _decoded(body: bytes) -> Any:
     try:
-        return msgspec.json.decode(await response.read())
+        return msgspec.json.decode(body)
     except msgspec.DecodeError:
         return None
 

@@ -11,7 +11,17 @@ from typing import Any
 from comfyone.gateway.domain.evidence import Ending, FileRef, Hint, HintKind, Produced, Where, Whereabouts
 from comfyone.gateway.domain.jobs import Failure
 
-__all__ = ["ending_of", "hint_of", "left_out", "node_errors_of", "produced_of", "refusal_of", "where_in_queue"]
+__all__ = [
+    "ending_of",
+    "hint_of",
+    "ids_in_queue",
+    "is_unable",
+    "left_out",
+    "node_errors_of",
+    "produced_of",
+    "refusal_of",
+    "where_in_queue",
+]
 
 _REMARKS = frozenset({"animated"})
 """Keys of a node's output that describe its files and are no output of their own."""
@@ -77,6 +87,12 @@ def where_in_queue(queue: Mapping[str, Any], prompt_id: str) -> Where:
     return Where.ABSENT
 
 
+def ids_in_queue(queue: Mapping[str, Any]) -> frozenset[str]:
+    """Every prompt that runs or waits there, whoever sent it."""
+    entries = [entry for key in ("queue_running", "queue_pending") for entry in queue.get(key) or ()]
+    return frozenset(str(entry[1]) for entry in entries if len(entry) > 1)
+
+
 def ending_of(entry: Mapping[str, Any]) -> Whereabouts:
     """How a prompt ended, from its history entry."""
     status = entry.get("status") or {}
@@ -110,6 +126,16 @@ def refusal_of(body: Mapping[str, Any]) -> Failure:
     return Failure(
         "rejected", (text or "the server refused the graph")[:4000], info.get("node_id"), info.get("class_type")
     )
+
+
+def is_unable(body: Mapping[str, Any]) -> bool:
+    """Whether another server might take what this one refused: it lacks a node class, or a value of an enumeration."""
+    error = body.get("error")
+    kinds = [error.get("type")] if isinstance(error, dict) else []
+    for problem in (body.get("node_errors") or {}).values():
+        kinds += [item.get("type") for item in problem.get("errors") or ()]
+    # every node that we send has a class, so an invalid prompt is one whose class the server does not know
+    return "invalid_prompt" in kinds or "value_not_in_list" in kinds
 
 
 def node_errors_of(node_errors: Any) -> list[Failure]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -41,6 +41,7 @@ class Submission:
     raw: bytes | None = None
     outputs: tuple[str, ...] = ()
     backend: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
     priority: int = 0
     free_cache: bool = False
     free_gpu: bool = True
@@ -117,8 +118,10 @@ class Jobs:
             values = check_values(workflow, graph, given or {})
             await self._check_images(tenant_id, workflow, values)
         else:
-            values = submission.values or {}
-            check_raw_graph(submission.graph, submission.outputs, values)
+            graph, values = submission.graph, submission.values or {}
+            check_raw_graph(graph, submission.outputs, values)
+        backend_id = backend.id if backend else None
+        needs = self._dispatch.needs(tenant_id, graph, values)
         return NewJob(
             id=new_id(),
             workflow_id=workflow.id if workflow else None,
@@ -126,7 +129,10 @@ class Jobs:
             values=msgspec.json.encode(values),
             outputs=workflow.outputs if workflow else submission.outputs,
             graph=submission.raw,
-            backend_id=backend.id if backend else None,
+            backend_id=backend_id,
+            labels=submission.labels,
+            needs=needs,
+            failure=self._dispatch.impossible(tenant_id, needs, submission.labels, backend_id),
             priority=submission.priority,
             free_cache=submission.free_cache,
             free_gpu=submission.free_gpu,

@@ -4,23 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
 
 from comfyone.gateway.domain.backends import Backend
 from comfyone.gateway.domain.files import Output
-from comfyone.gateway.domain.jobs import Assignment, Failure, Job, JobState
+from comfyone.gateway.domain.ids import new_id
+from comfyone.gateway.domain.jobs import Assignment, Failure, Job, JobState, Needs, rank_of
 from comfyone.gateway.domain.placement import Slot
-from comfyone.gateway.storage.rows import BACKEND, JOB, backend_of, job_of
+from comfyone.gateway.ports import Offer
+from comfyone.gateway.storage.rows import BACKEND, JOB, backend_of, failure_text, job_of, json_text, needs_text
 from comfyone.gateway.storage.sql import Sql
 from comfyone.gateway.storage.tenant_door import SqlTenantDoor
-from comfyone.gateway.storage.transitions import fail, transition
+from comfyone.gateway.storage.transitions import error_data, transition
 
 __all__ = ["SqlEngine"]
 
 _PLACED = (
     "SELECT a.backend_id, a.prompt_id, "
     + ", ".join(f"j.{column.strip()}" for column in JOB.split(","))
-    + " FROM jobs j JOIN attempts a ON a.job_id = j.id AND a.number = j.attempt WHERE j.state IN ('dispatched', 'running') ORDER BY j.id"
+    + " FROM jobs j JOIN attempts a ON a.job_id = j.id AND a.number = j.attempt WHERE j.state IN ('dispatched', 'running')"
 )
+_USAGE = (
+    "INSERT INTO usage (tenant_id, day, workflow_id, backend_id, succeeded, failed, cancelled, backend_seconds, output_bytes) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (tenant_id, day, workflow_id, backend_id) DO UPDATE SET "
+    "succeeded = succeeded + excluded.succeeded, failed = failed + excluded.failed, cancelled = cancelled + excluded.cancelled, "
+    "backend_seconds = backend_seconds + excluded.backend_seconds, output_bytes = output_bytes + excluded.output_bytes"
+)
+
+KEPT_CONDITIONS = 100
+"""Changes of a backend's condition that are kept."""
 
 
 class SqlEngine:
@@ -41,15 +54,57 @@ class SqlEngine:
             )
         ]
 
-    def waiting(self, tenant_id: str, backend_ids: Sequence[str], limit: int) -> list[Job]:
-        """The head of a tenant's queue that these backends may take: higher priority first, then first come first served."""
-        marks = ", ".join("?" * len(backend_ids))
+    def waiting(self, tenant_id: str, offer: Offer, after: Job | None, limit: int) -> list[Job]:
+        """The next of a tenant's queue, behind ``after``, that may be taken now and are not out of reach of the offer."""
+        beyond, unlabelled = list(map(needs_text, offer.beyond)), list(map(json_text, offer.unlabelled))
+        values = [
+            tenant_id,
+            offer.now,
+            *(() if after is None else (rank_of(after.priority, after.created_at), after.id)),
+        ]
+        reach = "".join(
+            f"AND {condition.format(', '.join('?' * len(some)))} "
+            for condition, some in (
+                ("(wanted_backend_id IS NULL OR wanted_backend_id IN ({}))", offer.backend_ids),
+                ("(needs IS NULL OR needs NOT IN ({}))", beyond),
+                ("labels NOT IN ({})", unlabelled),
+            )
+            if some
+        )
         rows = self._sql.all(
-            f"SELECT {JOB} FROM jobs WHERE state = 'queued' AND tenant_id = ? "
-            f"AND (wanted_backend_id IS NULL OR wanted_backend_id IN ({marks})) ORDER BY rank, id LIMIT ?",
-            (tenant_id, *backend_ids, limit),
+            f"SELECT {JOB} FROM jobs WHERE state = 'queued' AND tenant_id = ? AND not_before <= ? "
+            f"{'AND (rank, id) > (?, ?) ' if after else ''}{reach}ORDER BY rank, id LIMIT ?",
+            (*values, *offer.backend_ids, *beyond, *unlabelled, limit),
         )
         return [job_of(row) for row in rows]
+
+    def has_waiting(self, tenant_id: str) -> bool:
+        return bool(self._sql.one("SELECT 1 FROM jobs WHERE state = 'queued' AND tenant_id = ? LIMIT 1", (tenant_id,)))
+
+    def running(self, tenant_id: str) -> int:
+        """The jobs of a tenant that backends have."""
+        row = self._sql.one(
+            "SELECT COUNT(*) FROM jobs WHERE tenant_id = ? AND state IN ('dispatched', 'running')", (tenant_id,)
+        )
+        assert row is not None
+        count: int = row[0]
+        return count
+
+    def tried(self, job: Job) -> frozenset[str]:
+        """The backends that had a job before."""
+        if job.attempt == 0:
+            return frozenset()
+        rows = self._sql.all("SELECT DISTINCT backend_id FROM attempts WHERE job_id = ?", (job.id,))
+        return frozenset(row[0] for row in rows)
+
+    def learn_needs(self, job: Job, needs: Needs) -> None:
+        """Notes what a job needs, once it is known."""
+        self._sql.run("UPDATE jobs SET needs = ? WHERE id = ?", (needs_text(needs), job.id))
+
+    def delayed(self, now: float) -> list[tuple[str, float]]:
+        """The tenants of jobs that may not begin before a time to come, and that time."""
+        rows = self._sql.all("SELECT tenant_id, not_before FROM jobs WHERE state = 'queued' AND not_before > ?", (now,))
+        return [(row[0], row[1]) for row in rows]
 
     def stranded(self, tenant_id: str, backend_ids: Sequence[str], before: float, limit: int) -> list[Job]:
         """Jobs queued before ``before`` that none of these backends, the usable ones, may take."""
@@ -85,17 +140,50 @@ class SqlEngine:
     def begin(self, job: Job, now: float) -> bool:
         return transition(self._sql, job.id, JobState.RUNNING, attempt=job.attempt, now=now)
 
-    def requeue(self, job: Job, reason: str, now: float) -> bool:
+    def requeue(
+        self,
+        job: Job,
+        reason: str,
+        now: float,
+        *,
+        not_before: float = 0.0,
+        fatal: bool = False,
+        started: float | None = None,
+    ) -> bool:
         """Back to the queue: the evidence says that the backend never got the job, or died with it (law 5).
 
-        A job that was to be cancelled has reached its end instead, whoever gives it back.
+        A job that was to be cancelled has reached its end instead, whoever gives it back. So has one that is ``fatal`` to
+        the second backend: it would only kill a third.
         """
         if self._job(job.id).cancelling:
             return self.end(job, JobState.CANCELLED, now, outcome=f"cancelled; {reason}")
-        moved = transition(self._sql, job.id, JobState.QUEUED, attempt=job.attempt, now=now, data={"reason": reason})
+        if fatal and (killed := self._killed(job)):
+            text = f"{killed + 1} backends died or got stuck with it; the last: {reason}"
+            poison = Failure("poison", text, hint="run it alone on a backend that you watch, with smaller values")
+            return self.end(job, JobState.FAILED, now, outcome=reason, failure=poison, fatal=True)
+        moved = transition(
+            self._sql,
+            job.id,
+            JobState.QUEUED,
+            attempt=job.attempt,
+            now=now,
+            data={"reason": reason},
+            not_before=not_before,
+        )
         if moved:
-            self._close_attempt(job, reason, now)
+            self._close_attempt(job, reason, now, fatal=fatal)
+            self._add_usage(job, now, seconds=_seconds(started, now))
         return moved
+
+    def _killed(self, job: Job) -> int:
+        """The backends but this one that died, or got stuck, with a job."""
+        row = self._sql.one(
+            "SELECT COUNT(DISTINCT backend_id) FROM attempts WHERE job_id = ? AND fatal = 1 AND backend_id <> ?",
+            (job.id, job.backend_id),
+        )
+        assert row is not None
+        count: int = row[0]
+        return count
 
     def end(
         self,
@@ -106,21 +194,71 @@ class SqlEngine:
         outcome: str,
         failure: Failure | None = None,
         outputs: Sequence[Output] = (),
+        started: float | None = None,
+        executed: float | None = None,
+        fatal: bool = False,
     ) -> bool:
-        """Ends a job, with everything it produced in the same transaction."""
-        moved = (
-            fail(self._sql, job.id, failure, attempt=job.attempt, now=now)
-            if failure
-            else transition(self._sql, job.id, state, attempt=job.attempt, now=now, error=None)
+        """Ends a job, with everything it produced in the same transaction. ``started`` and ``executed`` are when the
+        backend began it and was done, as far as it did."""
+        seconds = _seconds(started, executed or now)
+        data: dict[str, Any] = {"seconds": seconds, "workflow": job.workflow_id} if started else {}
+        if failure:
+            data["error"] = error_data(failure)
+        moved = transition(
+            self._sql,
+            job.id,
+            state,
+            attempt=job.attempt,
+            now=now,
+            data=data,
+            error=failure_text(failure),
+            started=started,
+            executed=executed,
         )
         if moved:
-            self._close_attempt(job, outcome, now)
+            self._close_attempt(job, outcome, now, fatal=fatal)
             self._add_outputs(job, outputs)
+            size = sum(output.asset.size for output in outputs if output.asset)
+            self._add_usage(job, now, seconds=seconds, state=state, size=size)
         return moved
+
+    def _add_usage(self, job: Job, now: float, *, seconds: float, state: JobState | None = None, size: int = 0) -> None:
+        day = datetime.fromtimestamp(now, UTC).date().isoformat()
+        ended = [int(state is one) for one in (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)]
+        self._sql.run(_USAGE, (job.tenant_id, day, job.workflow_id or "", job.backend_id or "", *ended, seconds, size))
+
+    def closed(self, prompt_ids: Iterable[str]) -> list[str]:
+        """Those prompts that are ours, and whose attempt is over: nothing of them should run any more."""
+        return [
+            prompt_id
+            for prompt_id in prompt_ids
+            if self._sql.one("SELECT 1 FROM attempts WHERE prompt_id = ? AND ended_at IS NOT NULL", (prompt_id,))
+        ]
+
+    def assignment(self, job_id: str) -> Assignment | None:
+        """A job that a backend has or may have, as it stands now."""
+        row = self._sql.one(f"{_PLACED} AND j.id = ?", (job_id,))
+        return Assignment(job_of(row[2:]), row[0], row[1]) if row else None
+
+    def note_condition(self, backend_id: str, condition: str, reason: str | None, now: float) -> None:
+        """Writes down what became of a backend; the latest `KEPT_CONDITIONS` are kept."""
+        self._sql.run(
+            "INSERT INTO backend_history (id, backend_id, at, condition, reason) VALUES (?, ?, ?, ?, ?)",
+            (new_id(), backend_id, now, condition, reason),
+        )
+        self._sql.run(
+            "DELETE FROM backend_history WHERE backend_id = :backend AND id <= (SELECT id FROM backend_history "
+            "WHERE backend_id = :backend ORDER BY id DESC LIMIT 1 OFFSET :kept)",
+            {"backend": backend_id, "kept": KEPT_CONDITIONS},
+        )
+
+    def pool_policy(self, pool_id: str) -> str | None:
+        row = self._sql.one("SELECT policy FROM pools WHERE id = ?", (pool_id,))
+        return str(row[0]) if row else None
 
     def placed(self) -> list[Assignment]:
         """Every job that a backend has or may have: what a new process must look for."""
-        return [Assignment(job_of(row[2:]), row[0], row[1]) for row in self._sql.all(_PLACED)]
+        return [Assignment(job_of(row[2:]), row[0], row[1]) for row in self._sql.all(f"{_PLACED} ORDER BY j.id")]
 
     def graph(self, job: Job) -> bytes:
         """The graph of a job, as its bytes came in."""
@@ -160,10 +298,10 @@ class SqlEngine:
         assert row is not None
         return job_of(row)
 
-    def _close_attempt(self, job: Job, outcome: str, now: float) -> None:
+    def _close_attempt(self, job: Job, outcome: str, now: float, *, fatal: bool) -> None:
         self._sql.run(
-            "UPDATE attempts SET ended_at = ?, outcome = ? WHERE job_id = ? AND number = ?",
-            (now, outcome, job.id, job.attempt),
+            "UPDATE attempts SET ended_at = ?, outcome = ?, fatal = ? WHERE job_id = ? AND number = ?",
+            (now, outcome, int(fatal), job.id, job.attempt),
         )
 
     def _add_outputs(self, job: Job, outputs: Sequence[Output]) -> None:
@@ -174,3 +312,7 @@ class SqlEngine:
                 "INSERT INTO outputs (job_id, position, node_id, kind, name, asset_id, value) VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (job.id, position, output.node_id, output.kind, output.name, asset.id if asset else None, output.value),
             )
+
+
+def _seconds(began: float | None, ended: float) -> float:
+    return max(0.0, ended - began) if began else 0.0

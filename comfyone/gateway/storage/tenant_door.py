@@ -19,6 +19,7 @@ from comfyone.gateway.storage.rows import (
     asset_of,
     backend_of,
     event_of,
+    failure_text,
     inputs_text,
     job_of,
     json_text,
@@ -27,7 +28,7 @@ from comfyone.gateway.storage.rows import (
     workflow_of,
 )
 from comfyone.gateway.storage.sql import Row, Sql
-from comfyone.gateway.storage.transitions import add_event, fail, transition
+from comfyone.gateway.storage.transitions import add_event, error_data, transition
 
 __all__ = ["SqlTenantDoor"]
 
@@ -274,7 +275,10 @@ class SqlTenantDoor:
             self._sql.run("INSERT INTO job_graphs (job_id, graph) VALUES (?, ?)", (job.id, job.graph))
         add_event(self._sql, JobEvent(self._tenant, job.id, 1, JobState.QUEUED, job.created_at, {}))
         if job.failure:
-            fail(self._sql, job.id, job.failure, attempt=0, now=job.created_at)
+            error, text = error_data(job.failure), failure_text(job.failure)
+            transition(
+                self._sql, job.id, JobState.FAILED, attempt=0, now=job.created_at, data={"error": error}, error=text
+            )
         return job.id, False
 
     def job(self, job_id: str) -> JobView:
@@ -312,7 +316,7 @@ class SqlTenantDoor:
         if job.state in TERMINAL:
             raise Fault("job_finished", f"job '{job_id}' has {job.state} already", field="id")
         if job.state is JobState.QUEUED:
-            transition(self._sql, job_id, JobState.CANCELLED, attempt=job.attempt, now=now, error=None)
+            transition(self._sql, job_id, JobState.CANCELLED, attempt=job.attempt, now=now)
         self._sql.run("UPDATE jobs SET cancelling = 1 WHERE id = ? AND tenant_id = ?", (job_id, self._tenant))
         return job_of(self._job_row(job_id))
 

@@ -6,20 +6,24 @@ from collections.abc import Mapping
 from typing import Any
 
 from comfyone.gateway.domain.jobs import REQUEUED, Failure, JobEvent, JobState, sources
-from comfyone.gateway.storage.rows import failure_text, json_text
+from comfyone.gateway.storage.rows import json_text
 from comfyone.gateway.storage.sql import Sql
 
-__all__ = ["add_event", "fail", "transition"]
+__all__ = ["add_event", "error_data", "transition"]
 
-_ENDED = "finished_at = :now, error = :error"
+_ENDED = "finished_at = :now, error = :error, started_at = COALESCE(started_at, :started), executed_at = COALESCE(:executed, executed_at)"
 _SETS = {
-    JobState.QUEUED: "backend_id = NULL, queued_at = :now, started_at = NULL",
+    JobState.QUEUED: "backend_id = NULL, queued_at = :now, not_before = :not_before, dispatched_at = NULL, started_at = NULL",
     JobState.DISPATCHED: "backend_id = :backend_id, dispatched_at = :now, attempt = attempt + 1",
     JobState.RUNNING: "started_at = :now",
     JobState.SUCCEEDED: _ENDED,
     JobState.FAILED: _ENDED,
     JobState.CANCELLED: _ENDED,
 }
+
+
+_UNSET = {"error": None, "started": None, "executed": None, "not_before": 0.0}
+"""Columns that a transition may set, and what they are when it does not."""
 
 
 def _statement(target: JobState) -> str:
@@ -50,7 +54,7 @@ def transition(
     Returns:
         Whether the job moved. When it did, its event is written and will be published.
     """
-    values = {"job_id": job_id, "attempt": attempt, "now": now, **columns}
+    values = {"job_id": job_id, "attempt": attempt, "now": now, **_UNSET, **columns}
     row = sql.one(_STATEMENTS[target], values)
     if row is None:
         return False
@@ -60,11 +64,9 @@ def transition(
     return True
 
 
-def fail(sql: Sql, job_id: str, failure: Failure, *, attempt: int, now: float) -> bool:
-    """Ends a job with its error, as `transition`."""
-    error = {"type": failure.type, "message": failure.message, "node_id": failure.node_id}
-    text = failure_text(failure)
-    return transition(sql, job_id, JobState.FAILED, attempt=attempt, now=now, data={"error": error}, error=text)
+def error_data(failure: Failure) -> dict[str, Any]:
+    """What the event of a failure says of it."""
+    return {"type": failure.type, "message": failure.message, "node_id": failure.node_id}
 
 
 def add_event(sql: Sql, event: JobEvent) -> None:

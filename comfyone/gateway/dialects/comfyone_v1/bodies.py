@@ -64,6 +64,7 @@ class _Options(msgspec.Struct, frozen=True, kw_only=True):
     free_cache: bool = False
     free_gpu: bool = True
     backend: str | None = None
+    labels: Labels = {}
     priority: Priority = 0
 
 

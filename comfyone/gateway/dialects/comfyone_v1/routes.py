@@ -164,6 +164,7 @@ async def prompt_workflow(call: Call) -> Response:
 def _options(call: Call, body: Prompt | GraphPrompt, raw: bytes) -> dict[str, Any]:
     return {
         "backend": body.backend,
+        "labels": body.labels,
         "priority": body.priority,
         "free_cache": body.free_cache,
         "free_gpu": body.free_gpu,

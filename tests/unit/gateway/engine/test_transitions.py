@@ -15,6 +15,7 @@ from comfyone.errors import Fault
 from comfyone.gateway.domain.ids import new_id
 from comfyone.gateway.domain.jobs import TERMINAL, TRANSITIONS, Failure, Job, JobState, sources
 from comfyone.gateway.domain.placement import Slot
+from comfyone.gateway.ports import Offer
 from comfyone.gateway.storage.session import SqlSession
 from comfyone.gateway.storage.transitions import transition
 from tests.unit.gateway.engine.samples import TENANT, new_job, open_session
@@ -140,7 +141,7 @@ def test_a_job_that_is_to_be_cancelled_never_goes_back_to_the_queue(tmp_path: Pa
         assert door.cancel(claim.job.id, 2.0).state is JobState.DISPATCHED
         assert session.engine.requeue(claim.job, "its backend was removed", 3.0)
         assert door.job(claim.job.id).job.state is JobState.CANCELLED
-        assert session.engine.waiting(TENANT, ["a"], 10) == []
+        assert session.engine.waiting(TENANT, Offer(9e9, ["a"]), None, 10) == []
 
 
 def test_the_queue_gives_higher_priority_first_then_the_earlier(tmp_path: Path) -> None:
@@ -149,6 +150,6 @@ def test_the_queue_gives_higher_priority_first_then_the_earlier(tmp_path: Path) 
         ids = [door.add_job(new_job(priority=priority))[0] for priority in (0, 5, 0, 10, 5)]
         bound, _ = door.add_job(new_job(priority=9, backend_id="b"))
         expected = [ids[3], ids[1], ids[4], ids[0], ids[2]]
-        assert [job.id for job in session.engine.waiting(TENANT, ["a"], 10)] == expected
-        assert [job.id for job in session.engine.waiting(TENANT, ["b"], 3)] == [ids[3], bound, ids[1]]
+        assert [job.id for job in session.engine.waiting(TENANT, Offer(9e9, ["a"]), None, 10)] == expected
+        assert [job.id for job in session.engine.waiting(TENANT, Offer(9e9, ["b"]), None, 3)] == [ids[3], bound, ids[1]]
         assert [door.job(job_id).position for job_id in (ids[3], bound, ids[2])] == [0, 1, 5]

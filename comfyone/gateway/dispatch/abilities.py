@@ -1,0 +1,75 @@
+"""Which backend is able to run what: what a graph needs against what each backend says that it has."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from comfyone.gateway.dispatch.link import Link
+from comfyone.gateway.domain.catalogue import Catalogue, missing_text, needs_of
+from comfyone.gateway.domain.jobs import Failure, Job, Needs
+from comfyone.graph.document import Graph
+
+__all__ = ["Abilities"]
+
+MAX_KNOWN = 4096
+
+
+class Abilities:
+    """``visible`` gives the links that a tenant's jobs may go to."""
+
+    def __init__(self, links: Mapping[str, Link], visible: Callable[[str], list[Link]]) -> None:
+        self._links = links
+        self._visible = visible
+        self._known: OrderedDict[tuple[object, Needs], bool] = OrderedDict()
+
+    def able(self, job: Job, backend_id: str) -> bool:
+        """Whether a backend has what a job needs. One whose catalogue is not known yet gets the benefit of the doubt."""
+        catalogue = self._links[backend_id].catalogue if backend_id in self._links else None
+        return catalogue is None or job.needs is None or self._has(catalogue, job.needs)
+
+    def needs(self, tenant_id: str, graph: Graph, values: Mapping[str, Mapping[str, Any]]) -> Needs | None:
+        """What a graph needs, or None while no catalogue says which inputs are enumerated."""
+        catalogues = self._catalogues(tenant_id)
+        return needs_of(graph, values, catalogues) if catalogues else None
+
+    def impossible(
+        self, tenant_id: str, needs: Needs | None, labels: Mapping[str, str], backend_id: str | None
+    ) -> Failure | None:
+        """Why no backend of a tenant can ever run a job, whatever it does now; None when one can, or may."""
+        links = [link for link in self._visible(tenant_id) if backend_id in (None, link.backend.id)]
+        if any(self._may(link, needs, labels) for link in links):
+            return None
+        lacking = {link.backend.name: _lacking(link, needs, labels) for link in links}
+        return Failure(
+            "unable",
+            f"no backend can run it: {missing_text(lacking)}",
+            hint="install what is missing, register a backend that has it, or ask for something else",
+        )
+
+    def classes(self, tenant_id: str) -> frozenset[str]:
+        return frozenset().union(*(catalogue.classes for catalogue in self._catalogues(tenant_id)))
+
+    def _may(self, link: Link, needs: Needs | None, labels: Mapping[str, str]) -> bool:
+        if not labels.items() <= link.backend.labels.items():
+            return False
+        return needs is None or link.catalogue is None or self._has(link.catalogue, needs)
+
+    def _has(self, catalogue: Catalogue, needs: Needs) -> bool:
+        key = (catalogue.token, needs)
+        known = self._known.get(key)
+        if known is None:
+            known = self._known[key] = catalogue.has(needs)
+            if len(self._known) > MAX_KNOWN:
+                self._known.popitem(last=False)
+        return known
+
+    def _catalogues(self, tenant_id: str) -> Iterable[Catalogue]:
+        distinct = {link.catalogue.token: link.catalogue for link in self._visible(tenant_id) if link.catalogue}
+        return list(distinct.values())
+
+
+def _lacking(link: Link, needs: Needs | None, labels: Mapping[str, str]) -> list[str]:
+    wrong = [f"label {name}={value}" for name, value in labels.items() if link.backend.labels.get(name) != value]
+    return wrong + (link.catalogue.lacks(needs) if link.catalogue and needs else [])

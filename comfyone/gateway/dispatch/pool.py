@@ -1,0 +1,183 @@
+"""A pool: backends whose jobs are placed together, a tenant's own or those that all share."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+
+import msgspec
+from loguru import logger
+
+from comfyone.gateway.dispatch.abilities import Abilities
+from comfyone.gateway.dispatch.link import Link
+from comfyone.gateway.dispatch.terms import Terms
+from comfyone.gateway.domain.fairness import Ledger
+from comfyone.gateway.domain.ids import new_id
+from comfyone.gateway.domain.jobs import Assignment, Job, Needs
+from comfyone.gateway.domain.placement import Slot, fits, place
+from comfyone.gateway.ports import Offer, Session, Store
+
+__all__ = ["Pool"]
+
+RETRY_SECONDS = 1.0
+"""Pause before what failed through a fault of ours is tried again."""
+
+PAGE = 64
+"""Waiting jobs that are read at once."""
+
+FIRST_GUESS = 1.0
+"""Seconds that a job is taken to need while nothing is known of its like."""
+
+
+class Pool:
+    """``hungry`` are the tenants that may have something waiting here; whoever has not is dropped when that is noticed.
+
+    Jobs are charged to their tenant when they are placed, with what they are expected to take, and settled at their end.
+    """
+
+    def __init__(
+        self,
+        pool_id: str,
+        store: Store,
+        abilities: Abilities,
+        terms: Terms,
+        overtaking: float,
+        follow: Callable[[Assignment], None],
+    ) -> None:
+        self.id = pool_id
+        self.links: dict[str, Link] = {}
+        self._store = store
+        self._abilities = abilities
+        self._terms = terms
+        self._overtaking = overtaking
+        self._follow = follow
+        self._ledger = Ledger()
+        self._hungry: dict[str, None] = {}
+        self._expected: dict[str, float] = {}
+        self._mean = FIRST_GUESS
+        self._again: bool | None = None  # while a placement is under way: whether to look again after it
+
+    def wants(self, tenant_id: str) -> None:
+        """A tenant has something waiting that may go here."""
+        self._hungry[tenant_id] = None
+        self.wake()
+
+    def wake(self) -> None:
+        """Places what waits, in the transaction that is being gathered at this moment."""
+        if not self._hungry:
+            return
+        if self._again is not None:
+            self._again = True
+            return
+        slots = [link.slot for link in self.links.values() if link.usable]
+        free = [slot for slot in slots if slot.load < slot.depth]
+        if not free:
+            return
+        self._again = False
+        busy = [slot for slot in slots if slot.load >= slot.depth]
+        self._store.submit(partial(self._claim, free=free, busy=busy)).add_done_callback(self._placed)
+
+    def settle(self, assignment: Assignment, seconds: float) -> None:
+        """A job has left its backend, where it took that long."""
+        expected = self._expected.pop(assignment.prompt_id, None)
+        if expected is not None:
+            self._ledger.settle(assignment.job.tenant_id, expected, seconds)
+            self._mean += (seconds - self._mean) / 16
+
+    def _placed(self, future: asyncio.Future[list[Assignment]]) -> None:
+        again, self._again = self._again, None
+        if future.cancelled():
+            return
+        if error := future.exception():
+            logger.error("placement failed, and is tried again: {}", error)
+            asyncio.get_running_loop().call_later(RETRY_SECONDS, self.wake)
+            return
+        for assignment in future.result():
+            self._expected[assignment.prompt_id] = self._mean
+            self._ledger.charge(assignment.job.tenant_id, self._mean)
+            self._follow(assignment)
+        if again:
+            self.wake()
+
+    def _claim(self, session: Session, *, free: list[Slot], busy: list[Slot]) -> list[Assignment]:
+        """Runs in the writer: reads the heads of the queues, places them, and gives each job to its backend."""
+        now = time.time()
+        reader = _Reader(session, self._abilities, free, now)
+        placed = place(
+            self._ledger.shares(self._active(session)),
+            reader.queue,
+            free,
+            busy=busy,
+            policy=self._terms.pool(session, self.id),
+            able=self._abilities.able,
+            cost=lambda job: self._mean,
+            avoid=session.engine.tried,
+            now=now,
+            seed=random.getrandbits(32),
+            overtaking=self._overtaking,
+        )
+        for tenant_id in reader.sated:
+            self._hungry.pop(tenant_id, None)
+        slots = {slot.backend_id: slot for slot in free}
+        claims = (session.engine.claim(job, slots[backend_id], new_id(), now) for job, backend_id in placed)
+        return [claim for claim in claims if claim]
+
+    def _active(self, session: Session) -> Iterator[tuple[str, float, int | None]]:
+        """Who may have something waiting: the tenant, its weight, and how many more of its jobs may run."""
+        for tenant_id in list(self._hungry):
+            terms = self._terms.tenant(session, tenant_id)
+            most = terms.max_running
+            room = None if most is None else max(0, most - session.engine.running(tenant_id))
+            yield tenant_id, terms.weight, room
+
+
+class _Reader:
+    """Reads tenants' queues page by page, as far as placement looks. What no free backend can take is noticed at the first
+    job of its kind and left out of the pages that follow, so that it holds up nobody."""
+
+    def __init__(self, session: Session, abilities: Abilities, slots: list[Slot], now: float) -> None:
+        self.sated: list[str] = []
+        self._session = session
+        self._abilities = abilities
+        self._slots = slots
+        self._now = now
+        self._beyond: list[Needs] = []
+        self._unlabelled: list[dict[str, str]] = []
+
+    def queue(self, tenant_id: str) -> Iterator[Job]:
+        after: Job | None = None
+        while True:
+            offer = Offer(self._now, [slot.backend_id for slot in self._slots], self._beyond, self._unlabelled)
+            page = self._session.engine.waiting(tenant_id, offer, after, PAGE)
+            if not page and after is None and not self._session.engine.has_waiting(tenant_id):
+                self.sated.append(tenant_id)
+            yield from filter(self._within_reach, map(self._with_needs, page))
+            if len(page) < PAGE:
+                return
+            after = page[-1]
+
+    def _with_needs(self, job: Job) -> Job:
+        """A job that came when nobody knew yet what an enumeration is learns now what it needs."""
+        if job.needs is not None:
+            return job
+        graph, values = msgspec.json.decode(self._session.engine.graph(job)), msgspec.json.decode(job.values)
+        needs = self._abilities.needs(job.tenant_id, graph, values)
+        if needs is None:
+            return job
+        self._session.engine.learn_needs(job, needs)
+        return replace(job, needs=needs)
+
+    def _within_reach(self, job: Job) -> bool:
+        if job.needs in self._beyond or job.labels in self._unlabelled:
+            return False
+        if not any(job.labels.items() <= slot.labels.items() for slot in self._slots):
+            self._unlabelled.append(dict(job.labels))
+            return False
+        if not any(self._abilities.able(job, slot.backend_id) for slot in self._slots):
+            self._beyond.extend([job.needs] if job.needs else [])
+            return False
+        return any(fits(job, slot) for slot in self._slots)

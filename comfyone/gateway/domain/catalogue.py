@@ -1,0 +1,121 @@
+"""What a backend can do: its node classes, and what their enumerated inputs may be, model files above all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Any
+
+from comfyone.gateway.domain.files import parse_asset_path
+from comfyone.gateway.domain.jobs import Needs
+from comfyone.graph.document import Graph
+
+__all__ = ["Catalogue", "catalogue_of", "missing_text", "needs_of", "spelled"]
+
+Input = tuple[str, str]
+"""Node class, name of the input."""
+
+MAX_NAMED = 5
+"""Missing things that a message names; the rest is counted."""
+
+_UPLOADS = ("image_upload", "video_upload", "audio_upload", "upload", "remote")
+"""Options of inputs whose choices are files that come and go; we place what a job needs there ourselves."""
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """``choices``: for each enumerated input the values that it takes, ``/`` between folders, and how the server spells
+    each. Equal choices of different inputs are one object."""
+
+    classes: frozenset[str] = frozenset()
+    choices: Mapping[Input, Mapping[str, str]] = field(default_factory=dict)
+    token: object = field(default_factory=object, compare=False, repr=False)
+    """Tells this reading of a backend from every other."""
+
+    def lacks(self, needs: Needs) -> list[str]:
+        """What of it is missing here, in words; nothing when a backend with this catalogue is able."""
+        missing = [self._class_text(name) for name in sorted(needs.classes - self.classes)]
+        return missing + [
+            f"'{value}' for {class_}.{name}"
+            for class_, name, value in sorted(needs.choices)
+            if class_ in self.classes and value not in self.choices.get((class_, name), {value: value})
+        ]
+
+    def has(self, needs: Needs) -> bool:
+        return needs.classes <= self.classes and all(
+            value in self.choices.get((class_, name), (value,)) for class_, name, value in needs.choices
+        )
+
+    def _class_text(self, name: str) -> str:
+        near = get_close_matches(name, self.classes, n=1)
+        return f"node class '{name}'" + (f" (it has '{near[0]}')" if near else "")
+
+
+def catalogue_of(object_info: Mapping[str, Any]) -> Catalogue:
+    """Reads the answer to ``GET /object_info``, in both forms in which it writes enumerations."""
+    choices: dict[Input, Mapping[str, str]] = {}
+    known: dict[tuple[str, ...], Mapping[str, str]] = {}
+    for class_, info in object_info.items():
+        for name, values in _enumerations(info):
+            own = tuple(value for value in values if isinstance(value, str))
+            if own and len(own) == len(values):
+                choices[class_, name] = known.setdefault(own, {_plain(value): value for value in own})
+    return Catalogue(frozenset(object_info), choices)
+
+
+def _enumerations(info: Any) -> Iterator[tuple[str, list[Any]]]:
+    inputs = info.get("input") if isinstance(info, dict) else None
+    for group in inputs.values() if isinstance(inputs, dict) else ():
+        for name, spec in group.items() if isinstance(group, dict) else ():
+            if not isinstance(spec, list) or not spec:
+                continue
+            options = spec[1] if len(spec) > 1 and isinstance(spec[1], dict) else {}
+            values = spec[0] if isinstance(spec[0], list) else options.get("options") if spec[0] == "COMBO" else None
+            if isinstance(values, list) and not any(options.get(key) for key in _UPLOADS):
+                yield name, values
+
+
+def needs_of(graph: Graph, values: Mapping[str, Mapping[str, Any]], catalogues: Iterable[Catalogue]) -> Needs:
+    """What a graph with these values asks of a backend. An input counts as enumerated if any of the catalogues says so."""
+    enumerated = [catalogue.choices for catalogue in catalogues]
+    choices = set()
+    for node_id, node in graph.items():
+        class_ = node["class_type"]
+        for name, value in {**node["inputs"], **values.get(node_id, {})}.items():
+            if (
+                isinstance(value, str)
+                and any((class_, name) in known for known in enumerated)
+                and parse_asset_path(value) is None
+            ):
+                choices.add((class_, name, _plain(value)))
+    return Needs(frozenset(node["class_type"] for node in graph.values()), frozenset(choices))
+
+
+def spelled(graph: Mapping[str, Any], catalogue: Catalogue) -> dict[str, Any]:
+    """The graph with enumerated values as the server of this catalogue writes them: its own separators in paths."""
+
+    def own(class_: str, name: str, value: Any) -> Any:
+        known = catalogue.choices.get((class_, name)) if isinstance(value, str) else None
+        return known.get(_plain(value), value) if known else value
+
+    return {
+        node_id: {
+            **node,
+            "inputs": {name: own(node["class_type"], name, value) for name, value in node["inputs"].items()},
+        }
+        for node_id, node in graph.items()
+    }
+
+
+def missing_text(lacking: Mapping[str, list[str]]) -> str:
+    """What is missing where, of each backend by name."""
+    return "; ".join(
+        f"'{backend}' lacks {', '.join(missing[:MAX_NAMED])}"
+        + (f" and {len(missing) - MAX_NAMED} more" if len(missing) > MAX_NAMED else "")
+        for backend, missing in lacking.items()
+    )
+
+
+def _plain(value: str) -> str:
+    return value.replace("\\", "/")
