@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 
@@ -33,6 +33,10 @@ FIRST_GUESS = 1.0
 """Seconds that a job is taken to need while nothing is known of its like."""
 
 
+_Claims = tuple[list[Assignment], list[str]]
+"""What was placed, and the tenants that turned out to have nothing waiting."""
+
+
 class Pool:
     """``hungry`` are the tenants that may have something waiting here; whoever has not is dropped when that is noticed.
 
@@ -56,14 +60,16 @@ class Pool:
         self._overtaking = overtaking
         self._follow = follow
         self._ledger = Ledger()
-        self._hungry: dict[str, None] = {}
+        self._hungry: dict[str, int] = {}  # tenant → how often it had wanted something when it did last
+        self._wants = 0
         self._expected: dict[str, float] = {}
         self._mean = FIRST_GUESS
         self._again: bool | None = None  # while a placement is under way: whether to look again after it
 
     def wants(self, tenant_id: str) -> None:
         """A tenant has something waiting that may go here."""
-        self._hungry[tenant_id] = None
+        self._wants += 1
+        self._hungry[tenant_id] = self._wants
         self.wake()
 
     def wake(self) -> None:
@@ -79,7 +85,9 @@ class Pool:
             return
         self._again = False
         busy = [slot for slot in slots if slot.load >= slot.depth]
-        self._store.submit(partial(self._claim, free=free, busy=busy)).add_done_callback(self._placed)
+        hungry = dict(self._hungry)
+        claim = self._store.submit(partial(self._claim, hungry=hungry, free=free, busy=busy))
+        claim.add_done_callback(partial(self._placed, hungry))
 
     def settle(self, assignment: Assignment, seconds: float) -> None:
         """A job has left its backend, where it took that long."""
@@ -88,7 +96,7 @@ class Pool:
             self._ledger.settle(assignment.job.tenant_id, expected, seconds)
             self._mean += (seconds - self._mean) / 16
 
-    def _placed(self, future: asyncio.Future[list[Assignment]]) -> None:
+    def _placed(self, hungry: dict[str, int], future: asyncio.Future[_Claims]) -> None:
         again, self._again = self._again, None
         if future.cancelled():
             return
@@ -96,19 +104,23 @@ class Pool:
             logger.error("placement failed, and is tried again: {}", error)
             asyncio.get_running_loop().call_later(RETRY_SECONDS, self.wake)
             return
-        for assignment in future.result():
+        placed, sated = future.result()
+        for tenant_id in sated:
+            if self._hungry.get(tenant_id) == hungry[tenant_id]:  # otherwise something came since
+                del self._hungry[tenant_id]
+        for assignment in placed:
             self._expected[assignment.prompt_id] = self._mean
             self._ledger.charge(assignment.job.tenant_id, self._mean)
             self._follow(assignment)
         if again:
             self.wake()
 
-    def _claim(self, session: Session, *, free: list[Slot], busy: list[Slot]) -> list[Assignment]:
+    def _claim(self, session: Session, *, hungry: Iterable[str], free: list[Slot], busy: list[Slot]) -> _Claims:
         """Runs in the writer: reads the heads of the queues, places them, and gives each job to its backend."""
         now = time.time()
         reader = _Reader(session, self._abilities, free, now)
         placed = place(
-            self._ledger.shares(self._active(session)),
+            self._ledger.shares(self._active(session, hungry)),
             reader.queue,
             free,
             busy=busy,
@@ -120,15 +132,13 @@ class Pool:
             seed=random.getrandbits(32),
             overtaking=self._overtaking,
         )
-        for tenant_id in reader.sated:
-            self._hungry.pop(tenant_id, None)
         slots = {slot.backend_id: slot for slot in free}
         claims = (session.engine.claim(job, slots[backend_id], new_id(), now) for job, backend_id in placed)
-        return [claim for claim in claims if claim]
+        return [claim for claim in claims if claim], reader.sated
 
-    def _active(self, session: Session) -> Iterator[tuple[str, float, int | None]]:
+    def _active(self, session: Session, hungry: Iterable[str]) -> Iterator[tuple[str, float, int | None]]:
         """Who may have something waiting: the tenant, its weight, and how many more of its jobs may run."""
-        for tenant_id in list(self._hungry):
+        for tenant_id in hungry:
             terms = self._terms.tenant(session, tenant_id)
             most = terms.max_running
             room = None if most is None else max(0, most - session.engine.running(tenant_id))
