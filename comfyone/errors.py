@@ -255,6 +255,10 @@ FAULTS: Mapping[str, FaultKind] = {
     ),
     "no_backend": FaultKind(200, "no backend is registered", "register one: POST /v1/backends"),
     "queue_full": FaultKind(429, "a limit is reached", "come back after Retry-After"),
+    "rate_limited": FaultKind(429, "too many submissions within a minute", "come back after Retry-After"),
+    "budget_spent": FaultKind(
+        429, "the day's backend time is used up", "come back tomorrow, or ask the operator for more"
+    ),
     "internal": FaultKind(500, "the gateway failed", "report the request id to the operator"),
     "unavailable": FaultKind(503, "the gateway cannot take this now", "come back after Retry-After"),
 }

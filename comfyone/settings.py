@@ -37,6 +37,15 @@ class GatewaySettings(BaseModel):
     max_body: int = Field(16 * 1024**2, ge=1024, description="largest JSON body")
     max_upload: int = Field(2 * 1024**3, ge=1, description="largest file")
     max_sockets: int = Field(64, ge=1, description="open WebSockets of one tenant")
+    max_queued: int | None = Field(100_000, ge=1, description="jobs of one tenant that wait")
+    max_running: int | None = Field(None, ge=1, description="jobs of one tenant that backends have")
+    max_per_minute: int | None = Field(None, ge=1, description="submissions of one tenant within a minute")
+    max_backend_seconds: float | None = Field(None, gt=0, description="backend time of one tenant within a day (UTC)")
+    stall_after: float = Field(
+        1800.0,
+        ge=0,
+        description="how long a job may run without progress before its backend counts as stuck; 0: for ever",
+    )
     schedule_timeout: float = Field(300.0, gt=0, description="how long a job waits while no backend could take it")
     lost_after: float = Field(60.0, gt=0, description="how long a backend may be silent before its jobs go elsewhere")
     attempts: int = Field(3, ge=1, description="how often a job is given to a backend before it fails as lost")

@@ -28,8 +28,10 @@ from comfyone.gateway.dialects.routing import Call, Route, serve
 from comfyone.gateway.dispatch.dispatcher import Dispatcher
 from comfyone.gateway.dispatch.limits import Limits
 from comfyone.gateway.domain.backends import Backend
+from comfyone.gateway.domain.tenants import TenantPolicy
 from comfyone.gateway.drivers.comfyui import ComfyUIDriver, client_session
 from comfyone.gateway.services.accounts import Authenticator, bootstrap
+from comfyone.gateway.services.allowances import Allowances
 from comfyone.gateway.services.backends import Backends
 from comfyone.gateway.services.catalog import Catalog
 from comfyone.gateway.services.files import Files
@@ -91,12 +93,13 @@ async def open_gateway(settings: GatewaySettings) -> AsyncIterator[Gateway]:
                 return ComfyUIDriver(backend.url, f"comfyone-{backend.id}", session)
 
             limits = Limits(
+                stall=settings.stall_after,
                 attempts=settings.attempts,
                 lost=settings.lost_after,
                 schedule=settings.schedule_timeout,
                 retention=settings.retention,
             )
-            dispatcher = Dispatcher(store, graphs, blobs, bus, limits, driver_for)
+            dispatcher = Dispatcher(store, graphs, blobs, bus, limits, settings.max_running, driver_for)
             if settings.bootstrap_key:
                 key = settings.bootstrap_key.get_secret_value()
                 await store.write(lambda session: bootstrap(session, key))
@@ -106,7 +109,7 @@ async def open_gateway(settings: GatewaySettings) -> AsyncIterator[Gateway]:
                 Backends(store, dispatcher, catalog, settings.backends),
                 Workflows(store, dispatcher, catalog),
                 Files(store, blobs, settings.max_upload),
-                Jobs(store, bus, dispatcher, catalog),
+                Jobs(store, bus, dispatcher, catalog, Allowances(_default_policy(settings))),
                 dispatcher,
             )
             try:
@@ -115,6 +118,16 @@ async def open_gateway(settings: GatewaySettings) -> AsyncIterator[Gateway]:
                 bus.close()
                 await dispatcher.stop()
                 await store.close()
+
+
+def _default_policy(settings: GatewaySettings) -> TenantPolicy:
+    """The limits of a tenant for whom the operator has set no others."""
+    return TenantPolicy(
+        max_queued=settings.max_queued,
+        max_running=settings.max_running,
+        max_per_minute=settings.max_per_minute,
+        max_backend_seconds=settings.max_backend_seconds,
+    )
 
 
 def create_app(gateway: Gateway) -> ASGIApp:

@@ -17,7 +17,12 @@ from tests.support.v1 import Answer
 from tests.support.waiting import eventually
 
 WORKFLOW = {"name": "mine", "inputs": [], "outputs": ["3"], "workflow": tiny()}
-BODIES = {"/v1/workflows": WORKFLOW, "/v1/backends": {"state": "down"}, "/v1/prompts": None, "/v1/files": None}
+BODIES = {
+    "/v1/workflows": WORKFLOW,
+    "/v1/backends": {"state": "down"},
+    "/v1/prompts": {"priority": 1},
+    "/v1/files": None,
+}
 OPERATIONS = sorted(
     {(method, path) for route in ROUTES for method, path in ((route.method, route.path), *route.aliases) if "{" in path}
 )

@@ -42,6 +42,7 @@ class Dispatcher:
         blobs: Blobs,
         bus: Bus,
         limits: Limits,
+        max_running: int | None,
         driver_for: Callable[[Backend], Driver],
     ) -> None:
         self._store = store
@@ -52,7 +53,7 @@ class Dispatcher:
         self._watches: dict[str, asyncio.Task[None]] = {}
         self._pools: dict[str, Pool] = {}
         self._runs: dict[str, tuple[Run, asyncio.Task[None]]] = {}
-        self._terms = Terms()
+        self._terms = Terms(max_running)
         self._abilities = Abilities(self._links, self.visible)
         self._housekeeping = Housekeeping(store, blobs, limits, self.visible)
         self._tasks: list[asyncio.Task[None]] = []

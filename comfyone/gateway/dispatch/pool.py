@@ -139,10 +139,8 @@ class Pool:
     def _active(self, session: Session, hungry: Iterable[str]) -> Iterator[tuple[str, float, int | None]]:
         """Who may have something waiting: the tenant, its weight, and how many more of its jobs may run."""
         for tenant_id in hungry:
-            terms = self._terms.tenant(session, tenant_id)
-            most = terms.max_running
-            room = None if most is None else max(0, most - session.engine.running(tenant_id))
-            yield tenant_id, terms.weight, room
+            weight = self._terms.tenant(session, tenant_id).weight
+            yield tenant_id, weight, self._terms.room(session, tenant_id)
 
 
 class _Reader:

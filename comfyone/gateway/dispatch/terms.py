@@ -21,12 +21,21 @@ MAX_KEPT = 10_000
 
 
 class Terms:
-    def __init__(self) -> None:
+    """``max_running`` is the gateway's own limit, for tenants whose policy has none."""
+
+    def __init__(self, max_running: int | None) -> None:
+        self._max_running = max_running
         self._tenants: dict[str, tuple[float, TenantPolicy]] = {}
         self._pools: dict[str, tuple[float, Policy]] = {}
 
     def tenant(self, session: Session, tenant_id: str) -> TenantPolicy:
         return _fresh(self._tenants, tenant_id, lambda: session.accounts.tenant_by_id(tenant_id).policy)
+
+    def room(self, session: Session, tenant_id: str) -> int | None:
+        """How many more jobs of a tenant may run now, or None for any number."""
+        own = self.tenant(session, tenant_id).max_running
+        most = self._max_running if own is None else own
+        return None if most is None else max(0, most - session.engine.running(tenant_id))
 
     def pool(self, session: Session, pool_id: str) -> Policy:
         return _fresh(self._pools, pool_id, lambda: Policy(session.engine.pool_policy(pool_id) or Policy.LEAST_BUSY))

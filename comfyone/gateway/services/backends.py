@@ -7,7 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from comfyone.errors import Fault
-from comfyone.gateway.domain.backends import Backend, BackendState, Health, clean_url, is_url, name_of_url
+from comfyone.gateway.domain.backends import (
+    Backend,
+    BackendState,
+    ConditionChange,
+    Health,
+    clean_url,
+    is_url,
+    name_of_url,
+)
 from comfyone.gateway.domain.evidence import Unreachable, WrongServer
 from comfyone.gateway.domain.ids import new_id
 from comfyone.gateway.domain.tenants import Principal, Scope
@@ -85,6 +93,10 @@ class Backends:
         )
         await self._dispatch.attach(backend)
         return self._seen(backend)
+
+    async def history(self, principal: Principal, key: str, limit: int) -> list[ConditionChange]:
+        """What became of a backend, the latest first."""
+        return await self._store.read(lambda session: session.tenant(principal.tenant_id).conditions(key, limit))
 
     async def delete(self, principal: Principal, key: str) -> None:
         principal.require(Scope.BACKENDS)

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -18,6 +19,7 @@ from comfyone.gateway.domain.jobs import TERMINAL, JobEvent, JobState, NewJob
 from comfyone.gateway.domain.tenants import Principal, Scope
 from comfyone.gateway.domain.workflows import InputType, Values, Workflow, check_raw_graph, check_values, named_values
 from comfyone.gateway.ports import Bus, Dispatch, JobView, Session, Store, TenantDoor
+from comfyone.gateway.services.allowances import Allowances
 from comfyone.gateway.services.catalog import Catalog
 
 __all__ = ["Jobs", "Submission"]
@@ -50,7 +52,8 @@ class Submission:
 
 
 class Jobs:
-    def __init__(self, store: Store, bus: Bus, dispatch: Dispatch, catalog: Catalog) -> None:
+    def __init__(self, store: Store, bus: Bus, dispatch: Dispatch, catalog: Catalog, allowances: Allowances) -> None:
+        self._allowances = allowances
         self._store = store
         self._bus = bus
         self._dispatch = dispatch
@@ -95,9 +98,18 @@ class Jobs:
             return earlier
 
     async def _add(self, principal: Principal, job: NewJob) -> tuple[str, bool]:
-        committed = self._store.submit(lambda session: session.tenant(principal.tenant_id).add_job(job))
+        committed = self._store.submit(partial(self._added, principal=principal, job=job))
         self._dispatch.wake(principal.tenant_id)
         return await committed
+
+    def _added(self, session: Session, *, principal: Principal, job: NewJob) -> tuple[str, bool]:
+        """Runs in the writer. A repeat takes no leave; whoever gets none has left no trace."""
+        door = session.tenant(principal.tenant_id)
+        earlier = door.earlier(job)
+        if earlier is not None:
+            return earlier, True
+        self._allowances.take(principal.tenant_id, principal.policy, door, job.created_at)
+        return door.add_job(job), False
 
     async def _replayed(self, tenant_id: str, submission: Submission) -> str | None:
         """The earlier job of a repeat, which counts whatever may have changed since: its workflow may be gone."""
@@ -192,6 +204,16 @@ class Jobs:
         job = await self._store.write(lambda session: session.tenant(principal.tenant_id).cancel(job_id, time.time()))
         if job.state not in TERMINAL:
             self._dispatch.cancel(job_id)
+        return await self.get(principal, job_id)
+
+    async def reprioritise(self, principal: Principal, job_id: str, priority: int) -> JobView:
+        """Raises:
+        Fault: ``job_finished`` when it has ended already.
+        """
+        principal.require(Scope.JOBS)
+        await self._store.write(
+            lambda session: session.tenant(principal.tenant_id).reprioritise(job_id, priority, time.time())
+        )
         return await self.get(principal, job_id)
 
     async def events(self, principal: Principal, job_id: str, after: int) -> AsyncIterator[JobEvent]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from comfyone.errors import Fault
-from comfyone.gateway.domain.backends import Backend, BackendState, find_backend
+from comfyone.gateway.domain.backends import Backend, BackendState, ConditionChange, find_backend
 from comfyone.gateway.domain.files import Asset
 from comfyone.gateway.domain.jobs import TERMINAL, Job, JobEvent, JobState, NewJob, rank_of
 from comfyone.gateway.domain.workflows import Workflow
@@ -242,15 +242,17 @@ class SqlTenantDoor:
             )
         return str(row[0])
 
-    def add_job(self, job: NewJob) -> tuple[str, bool]:
-        """Queues a job. Returns its id, and whether it was there before under the same idempotency key."""
-        if job.idempotency_key is not None and not self._sql.run(
+    def earlier(self, job: NewJob) -> str | None:
+        """The job that was submitted before under the same idempotency key; or None, and the key is this one's."""
+        if job.idempotency_key is None or self._sql.run(
             "INSERT INTO idempotency_keys (tenant_id, key, job_id, digest) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
             (self._tenant, job.idempotency_key, job.id, job.digest),
         ):
-            earlier = self.replayed(job.idempotency_key, job.digest)
-            assert earlier is not None
-            return earlier, True
+            return None
+        return self.replayed(job.idempotency_key, job.digest)
+
+    def add_job(self, job: NewJob) -> str:
+        """Queues a job; one that no backend can ever run has failed at once. Returns its id."""
         self._sql.run(
             _NEW_JOB,
             (
@@ -279,7 +281,55 @@ class SqlTenantDoor:
             transition(
                 self._sql, job.id, JobState.FAILED, attempt=0, now=job.created_at, data={"error": error}, error=text
             )
-        return job.id, False
+        return job.id
+
+    def count_queued(self, most: int) -> int:
+        """The jobs that wait; past ``most`` they are not counted any further."""
+        row = self._sql.one(
+            "SELECT COUNT(*) FROM (SELECT 1 FROM jobs WHERE state = 'queued' AND tenant_id = ? LIMIT ?)",
+            (self._tenant, most),
+        )
+        assert row is not None
+        return int(row[0])
+
+    def submitted_since(self, moment: float, most: int) -> list[float]:
+        """When the latest jobs came, at most so many, that came after a moment."""
+        rows = self._sql.all(
+            "SELECT created_at FROM jobs WHERE tenant_id = ? ORDER BY id DESC LIMIT ?", (self._tenant, most)
+        )
+        return [row[0] for row in rows if row[0] > moment]
+
+    def backend_seconds(self, day: str) -> float:
+        """The seconds of backend time that ended jobs and attempts of a day (UTC, as 2026-11-22) took."""
+        row = self._sql.one(
+            "SELECT SUM(backend_seconds) FROM usage WHERE tenant_id = ? AND day = ?", (self._tenant, day)
+        )
+        return float(row[0] or 0.0) if row else 0.0
+
+    def reprioritise(self, job_id: str, priority: int, now: float) -> None:
+        """Gives a job another place in the queue; one that a backend has keeps it for the case that it comes back.
+
+        Raises:
+            Fault: ``job_finished`` when it has ended.
+        """
+        job = job_of(self._job_row(job_id))
+        if job.state in TERMINAL:
+            raise Fault("job_finished", f"job '{job_id}' has {job.state} already", field="id")
+        row = self._sql.one(
+            "UPDATE jobs SET priority = ?, rank = ?, last_event = last_event + 1 WHERE id = ? AND tenant_id = ? "
+            "RETURNING last_event",
+            (priority, rank_of(priority, job.created_at), job_id, self._tenant),
+        )
+        assert row is not None
+        add_event(self._sql, JobEvent(self._tenant, job_id, row[0], "priority", now, {"priority": priority}))
+
+    def conditions(self, key: str, limit: int) -> list[ConditionChange]:
+        """What became of a backend, the latest first."""
+        rows = self._sql.all(
+            "SELECT at, condition, reason FROM backend_history WHERE backend_id = ? ORDER BY id DESC LIMIT ?",
+            (self.backend(key).id, limit),
+        )
+        return [ConditionChange(*row) for row in rows]
 
     def job(self, job_id: str) -> JobView:
         return self._view(self._job_row(job_id))

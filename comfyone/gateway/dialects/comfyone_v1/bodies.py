@@ -10,7 +10,7 @@ from comfyone.errors import Fault
 from comfyone.gateway.domain.backends import BackendState
 from comfyone.gateway.domain.workflows import InputSpec, InputType, Values
 
-__all__ = ["BackendChange", "GraphPrompt", "NewBackend", "Prompt", "WorkflowBody", "by_node"]
+__all__ = ["BackendChange", "GraphPrompt", "NewBackend", "Prompt", "PromptChange", "WorkflowBody", "by_node"]
 
 Weight = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 Priority = Annotated[int, msgspec.Meta(ge=0, le=10)]
@@ -73,6 +73,10 @@ class Prompt(_Options, frozen=True, kw_only=True):
 
     workflow_id: str
     inputs: list[dict[str, Any]] | dict[str, Any] = []
+
+
+class PromptChange(msgspec.Struct, frozen=True):
+    priority: Priority
 
 
 class GraphPrompt(_Options, frozen=True, kw_only=True):

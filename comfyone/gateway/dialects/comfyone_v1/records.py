@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any
 from urllib.parse import quote
 
 import msgspec
 
-from comfyone.gateway.domain.backends import BackendState
+from comfyone.gateway.domain.backends import BackendState, Condition
 from comfyone.gateway.domain.files import Asset, Output, asset_path
-from comfyone.gateway.domain.jobs import JobState
+from comfyone.gateway.domain.jobs import Job, JobState
 from comfyone.gateway.domain.workflows import Workflow
 from comfyone.gateway.ports import JobView
 from comfyone.gateway.services.backends import SeenBackend
@@ -20,6 +21,7 @@ __all__ = [
     "Accepted",
     "AssetRecord",
     "BackendRecord",
+    "ConditionRecord",
     "OutputRecord",
     "StatusRecord",
     "WorkflowRecord",
@@ -54,6 +56,12 @@ class BackendRecord(msgspec.Struct, frozen=True):
     labels: dict[str, str]
     running: int
     created_at: str
+
+
+class ConditionRecord(msgspec.Struct, frozen=True):
+    at: str
+    condition: str
+    reason: str | None
 
 
 class WorkflowRecord(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -106,6 +114,16 @@ class JobErrorRecord(msgspec.Struct, frozen=True):
     hint: str | None = None
 
 
+class TimesRecord(msgspec.Struct, frozen=True):
+    """Seconds of each step, as far as it is over: waiting here, waiting on the backend, running there, and fetching and storing
+    what it made."""
+
+    queue: float | None
+    start: float | None
+    run: float | None
+    store: float | None
+
+
 class StatusRecord(msgspec.Struct, frozen=True):
     id: str
     taskId: str  # noqa: N815
@@ -125,8 +143,12 @@ class StatusRecord(msgspec.Struct, frozen=True):
     error: JobErrorRecord | None
     outputs: list[OutputRecord]
     inputs: msgspec.Raw
+    labels: dict[str, str]
+    times: TimesRecord
     created_at: str
+    dispatched_at: str | None
     started_at: str | None
+    executed_at: str | None
     finished_at: str | None
     images: list[str] | msgspec.UnsetType = msgspec.UNSET
 
@@ -140,7 +162,7 @@ def backend_record(seen: SeenBackend) -> BackendRecord:
     status = {
         BackendState.DOWN: "down",
         BackendState.DRAINING: "draining",
-        BackendState.UP: "running" if health.live else "unreachable",
+        BackendState.UP: "running" if health.condition is Condition.LIVE else health.condition,
     }
     return BackendRecord(
         name=backend.name,
@@ -223,7 +245,26 @@ def status_record(view: JobView, percent: float) -> StatusRecord:
         error=msgspec.convert(job.error, JobErrorRecord, from_attributes=True) if job.error else None,
         outputs=[output_record(output) for output in view.outputs],
         inputs=msgspec.Raw(job.values),
+        labels=dict(job.labels),
+        times=_times(job),
         created_at=moment(job.created_at),
-        started_at=moment(job.started_at) if job.started_at else None,
-        finished_at=moment(job.finished_at) if job.finished_at else None,
+        dispatched_at=_moment(job.dispatched_at),
+        started_at=_moment(job.started_at),
+        executed_at=_moment(job.executed_at),
+        finished_at=_moment(job.finished_at),
     )
+
+
+def _times(job: Job) -> TimesRecord:
+    """Of the last attempt; ``queue`` counts from the last time that the job came into the queue."""
+    stored = job.finished_at if job.state is JobState.SUCCEEDED else None
+    steps = (job.queued_at, job.dispatched_at, job.started_at, job.executed_at, stored)
+    return TimesRecord(*(_between(began, ended) for began, ended in pairwise(steps)))
+
+
+def _between(began: float | None, ended: float | None) -> float | None:
+    return round(max(ended - began, 0.0), 3) if began and ended else None
+
+
+def _moment(seconds: float | None) -> str | None:
+    return moment(seconds) if seconds else None

@@ -16,6 +16,7 @@ from comfyone.gateway.dialects.comfyone_v1.bodies import (
     GraphPrompt,
     NewBackend,
     Prompt,
+    PromptChange,
     WorkflowBody,
     by_node,
 )
@@ -25,6 +26,7 @@ from comfyone.gateway.dialects.comfyone_v1.records import (
     Accepted,
     AssetRecord,
     BackendRecord,
+    ConditionRecord,
     StatusRecord,
     WorkflowRecord,
     accepted,
@@ -72,6 +74,11 @@ async def change_backend(call: Call) -> BackendRecord:
         call.principal, call.path("name"), state=body.state, weight=body.weight, labels=body.labels
     )
     return backend_record(seen)
+
+
+async def get_backend_history(call: Call) -> list[ConditionRecord]:
+    changes = await call.services.backends.history(call.principal, call.path("name"), call.number("limit"))
+    return [ConditionRecord(moment(change.at), change.condition, change.reason) for change in changes]
 
 
 async def delete_backend(call: Call) -> None:
@@ -190,6 +197,11 @@ async def get_prompt_status(call: Call) -> StatusRecord:
     return _status(call, await call.services.jobs.get(call.principal, call.path("id"), call.number("wait")))
 
 
+async def change_prompt(call: Call) -> StatusRecord:
+    body: PromptChange = await call.body()
+    return _status(call, await call.services.jobs.reprioritise(call.principal, call.path("id"), body.priority))
+
+
 async def cancel_prompt(call: Call) -> StatusRecord:
     return _status(call, await call.services.jobs.cancel(call.principal, call.path("id")))
 
@@ -246,7 +258,16 @@ ROUTES = (
         Prompt,
         Accepted,
         query=(WAIT,),
-        faults=("invalid_input", "asset_unknown", "no_backend", "not_found", "idempotency_mismatch", "queue_full"),
+        faults=(
+            "invalid_input",
+            "asset_unknown",
+            "no_backend",
+            "not_found",
+            "idempotency_mismatch",
+            "queue_full",
+            "rate_limited",
+            "budget_spent",
+        ),
     ),
     Route(
         "GET",
@@ -280,6 +301,15 @@ ROUTES = (
         faults=("not_found",),
     ),
     Route(
+        "PATCH",
+        "/v1/prompts/{id}",
+        change_prompt,
+        "Change a job's priority",
+        PromptChange,
+        StatusRecord,
+        faults=("not_found", "job_finished"),
+    ),
+    Route(
         "POST",
         "/v1/prompts/{id}/cancel",
         cancel_prompt,
@@ -296,7 +326,16 @@ ROUTES = (
         GraphPrompt,
         Accepted,
         query=(WAIT,),
-        faults=("invalid_graph", "invalid_input", "scope_missing", "no_backend", "idempotency_mismatch", "queue_full"),
+        faults=(
+            "invalid_graph",
+            "invalid_input",
+            "scope_missing",
+            "no_backend",
+            "idempotency_mismatch",
+            "queue_full",
+            "rate_limited",
+            "budget_spent",
+        ),
     ),
     Route(
         "POST",
@@ -357,6 +396,15 @@ ROUTES = (
         NewBackend,
         BackendRecord,
         faults=("backend_unresolvable", "backend_unreachable", "not_comfyui", "conflict", "scope_missing"),
+    ),
+    Route(
+        "GET",
+        "/v1/backends/{name:path}/history",
+        get_backend_history,
+        "What became of a backend and why, the latest first",
+        answer=list[ConditionRecord],
+        query=(Query("limit", "how many", int, 20, 1, 100),),
+        faults=("not_found",),
     ),
     Route(
         "GET",

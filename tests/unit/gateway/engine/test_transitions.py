@@ -34,7 +34,7 @@ def attempt_move(session: SqlSession, job: Job, target: JobState, attempt: int, 
 
 def job_in(session: SqlSession) -> Job:
     door = session.tenant(TENANT)
-    job_id, _ = door.add_job(new_job())
+    job_id = door.add_job(new_job())
     return door.job(job_id).job
 
 
@@ -147,8 +147,8 @@ def test_a_job_that_is_to_be_cancelled_never_goes_back_to_the_queue(tmp_path: Pa
 def test_the_queue_gives_higher_priority_first_then_the_earlier(tmp_path: Path) -> None:
     with open_session(tmp_path / "db", "a", "b") as session:
         door = session.tenant(TENANT)
-        ids = [door.add_job(new_job(priority=priority))[0] for priority in (0, 5, 0, 10, 5)]
-        bound, _ = door.add_job(new_job(priority=9, backend_id="b"))
+        ids = [door.add_job(new_job(priority=priority)) for priority in (0, 5, 0, 10, 5)]
+        bound = door.add_job(new_job(priority=9, backend_id="b"))
         expected = [ids[3], ids[1], ids[4], ids[0], ids[2]]
         assert [job.id for job in session.engine.waiting(TENANT, Offer(9e9, ["a"]), None, 10)] == expected
         assert [job.id for job in session.engine.waiting(TENANT, Offer(9e9, ["b"]), None, 3)] == [ids[3], bound, ids[1]]
