@@ -132,6 +132,7 @@ def test_answers_have_the_shape_that_is_described(shop: Tenant, document: dict[s
     workflow = {"name": "w", "inputs": inputs, "outputs": ["3", "4"], "workflow": graph}
     check("GET", "/v1/backends", "/v1/backends")
     check("GET", "/v1/backends/{name}", f"/v1/backends/{backend}")
+    check("GET", "/v1/backends/{name}/history", f"/v1/backends/{backend}/history")
     check("PATCH", "/v1/backends/{name}", f"/v1/backends/{backend}", {"labels": {"a": "b"}})
     later = {"instance_id": "later", "url": "http://127.0.0.1:9", "state": "down"}
     check("POST", "/v1/backends", "/v1/backends", later)
@@ -149,6 +150,7 @@ def test_answers_have_the_shape_that_is_described(shop: Tenant, document: dict[s
     assert [shop.ended(each)["state"] for each in (job, bad)] == ["succeeded", "failed"]
     check("GET", "/v1/prompts/{id}/status", f"/v1/prompts/{job}/status")
     check("GET", "/v1/prompts/{id}/status", f"/v1/prompts/{bad}/status")
+    check("PATCH", "/v1/prompts/{id}", f"/v1/prompts/{job}", {"priority": 3})  # 409
     check("GET", "/v1/prompts/history", "/v1/prompts/history")
     check("POST", "/v1/prompts/{id}/cancel", f"/v1/prompts/{job}/cancel")  # 409
     check("DELETE", "/v1/prompts/{id}", "/v1/prompts/nothing")  # 404
