@@ -17,7 +17,7 @@ from comfyone.gateway.dispatch.run import Run, Tools
 from comfyone.gateway.domain.backends import Backend, Health
 from comfyone.gateway.domain.ids import new_id
 from comfyone.gateway.domain.jobs import Assignment
-from comfyone.gateway.domain.placement import Slot, place
+from comfyone.gateway.domain.placement import Share, Slot, place
 from comfyone.gateway.ports import Driver, Session
 
 __all__ = ["Dispatcher"]
@@ -189,7 +189,7 @@ def _claim(session: Session, *, tenant_id: str, slots: Iterable[Slot], now: floa
     claimed: list[Assignment] = []
     while room:
         waiting = session.engine.waiting(tenant_id, list(room), WINDOW)
-        for job, backend_id in place(waiting, list(room.values())):
+        for job, backend_id in place([Share(tenant_id)], {tenant_id: waiting}.__getitem__, room.values()):
             slot = room[backend_id]
             room[backend_id] = replace(slot, load=slot.load + 1)
             if claim := session.engine.claim(job, slot, new_id(), now):

@@ -1,43 +1,321 @@
-"""Which job goes to which backend: a pure function of the two."""
+"""Which job goes to which backend: a pure function of what waits, what is free and the policy of the pool."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import heapq
+import random
+from bisect import bisect_left, insort
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
 
-from comfyone.gateway.domain.jobs import Job
+from comfyone.gateway.domain.jobs import Job, Needs
 
-__all__ = ["Slot", "place"]
+__all__ = ["LEAST_COST", "WINDOW", "Policy", "Share", "Slot", "fits", "models_of", "place"]
+
+WINDOW = 64
+"""How far a tenant's queue is read past the first job that could not be placed."""
+
+LEAST_COST = 0.001
+"""What a job costs its tenant at least, in seconds: what costs nothing would never pass its turn on."""
+
+_MODEL_FILES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".gguf", ".sft", ".onnx")
+
+
+class Policy(StrEnum):
+    """How a pool chooses among the backends that may take a job."""
+
+    LEAST_BUSY = "least_busy"  # the one with the fewest jobs; those equally busy take turns
+    ROUND_ROBIN = "round_robin"  # the one that was given nothing for longest
+    WEIGHTED = "weighted"  # in proportion to the backends' weights
+    RANDOM = "random"
+    ALL_ACTIVE = "all_active"  # each gets one before any gets a second, in the order of registration
 
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """What placement knows of a backend: ``load`` jobs of ours on it, room for ``depth``, and when it was last given one."""
+    """What placement knows of a backend that is up: ``load`` jobs of ours on it, room for ``depth``, when it was last
+    given one, and the model files that its last jobs have left loaded (``warm``). ``weight`` is 1 or more."""
 
     backend_id: str
     load: int
     depth: int
     given_at: float = 0.0
     name: str = ""
+    weight: int = 1
+    labels: Mapping[str, str] = field(default_factory=dict)
+    warm: frozenset[str] = frozenset()
 
 
-def place(waiting: Iterable[Job], slots: Sequence[Slot]) -> list[tuple[Job, str]]:
-    """Pairs jobs, in the order given, with backends: each goes to the least busy one that has room.
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A tenant's claim on the pool: the backend seconds ``used`` so far, against a ``weight`` above 0."""
 
-    A job that wants one backend gets that one or waits, and holds up nobody behind it. Those that are equally busy take
-    turns. The load counts what this call has placed already.
+    tenant_id: str
+    weight: float = 1.0
+    used: float = 0.0
+    room: int | None = None
+    """How many more of its jobs may run now; None: any number."""
+
+
+def models_of(needs: Needs | None) -> frozenset[str]:
+    """The model files that a graph loads, as far as its choices tell."""
+    if needs is None:
+        return frozenset()
+    return frozenset(value for _, _, value in needs.choices if value.lower().endswith(_MODEL_FILES))
+
+
+def fits(job: Job, slot: Slot) -> bool:
+    """Whether the job may run there at all: it is the backend that it names, and has every label that it wants."""
+    if job.wanted_backend_id not in (None, slot.backend_id):
+        return False
+    return not job.labels or all(slot.labels.get(name) == value for name, value in job.labels.items())
+
+
+def place(
+    shares: Iterable[Share],
+    queue: Callable[[str], Iterable[Job]],
+    slots: Iterable[Slot],
+    *,
+    policy: Policy = Policy.LEAST_BUSY,
+    able: Callable[[Job, str], bool] = lambda job, backend_id: True,
+    cost: Callable[[Job], float] = lambda job: 1.0,
+    avoid: Callable[[Job], Collection[str]] = lambda job: (),
+    now: float = 0.0,
+    seed: int = 0,
+    overtaking: float = 5.0,
+    busy: Iterable[Slot] = (),
+) -> list[tuple[Job, str]]:
+    """Pairs jobs with backends until nothing that waits has a place to go.
+
+    The tenant that has used least for its weight is next, and pays the job's ``cost`` (expected seconds); among equals
+    the one that comes first in ``shares``. Within a tenant the order is that of its queue, except that a job whose
+    models are loaded on the backend it would get goes ahead of such as would have to load theirs, none of which has
+    waited longer than ``overtaking`` seconds or has a higher priority. What has no place to go holds up nobody.
+
+    Args:
+        queue: The jobs of a tenant that wait, in order. It is read as far as needed, and at most `WINDOW` jobs past the
+            first that has no place to go.
+        slots: The backends that are up, in order of registration. Those without room may be among them.
+        able: Whether a backend has what a job needs. Asked often: it should be quick.
+        avoid: The backends that a job should not go to again. It waits for another as long as any other one of
+            ``slots`` and ``busy`` could ever take it.
+        seed: What ``random`` draws from.
+        busy: Backends that are up and have no room, if ``slots`` leaves them out. Read only for jobs that avoid one.
+
+    Returns:
+        The pairs of job and backend id, in the order in which they were made.
     """
-    load = {slot.backend_id: slot.load for slot in sorted(slots, key=lambda slot: slot.given_at)}
-    depth = {slot.backend_id: slot.depth for slot in slots}
+    board = _Board(slots, busy, policy, able, avoid, seed)
+    rooms = [(share, share.room) for share in shares if share.room is None or share.room > 0]
+    turns = [(share.used / share.weight, number) for number, (share, _) in enumerate(rooms)]
+    heapq.heapify(turns)
+    lines: dict[int, _Line] = {}
     placed: list[tuple[Job, str]] = []
-    for job in waiting:
-        free = [name for name in load if load[name] < depth[name]]
-        if not free:
-            break
-        wanted = job.wanted_backend_id
-        able = free if wanted is None else [name for name in free if name == wanted]
-        if able:
-            chosen = min(able, key=load.__getitem__)
-            load[chosen] = load.pop(chosen) + 1  # to the end of the line: its turn has been
-            placed.append((job, chosen))
+    while turns and board.has_room:
+        used, number = turns[0]
+        share, room = rooms[number]
+        line = lines.get(number) or lines.setdefault(number, _Line(queue(share.tenant_id)))
+        choice = _choose(line, board, now - overtaking)
+        if choice is None:
+            heapq.heappop(turns)  # places only become fewer: there is none for it in this call
+            continue
+        placed.append((choice.waiting.job, board.give(choice)))
+        line.remove(choice.waiting)
+        if room is not None:
+            rooms[number] = (share, room := room - 1)
+        if room == 0:
+            heapq.heappop(turns)
+        else:
+            heapq.heapreplace(turns, (used + max(cost(choice.waiting.job), LEAST_COST) / share.weight, number))
     return placed
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Waiting:
+    """A job that was read from its queue, and what it loads."""
+
+    job: Job
+    models: frozenset[str]
+
+
+class _Line:
+    """A tenant's queue: what was read of it and not placed yet, and the rest."""
+
+    def __init__(self, jobs: Iterable[Job]) -> None:
+        self._unread = iter(jobs)
+        self._read: list[_Waiting] = []
+        self._stuck = 0
+
+    def __iter__(self) -> Iterator[_Waiting]:
+        """In order, what may have a place to go."""
+        yield from tuple(self._read)
+        while len(self._read) + self._stuck <= WINDOW and (job := next(self._unread, None)) is not None:
+            waiting = _Waiting(job, models_of(job.needs))
+            self._read.append(waiting)
+            yield waiting
+
+    def remove(self, waiting: _Waiting) -> None:
+        self._read.remove(waiting)
+
+    def give_up(self, waiting: _Waiting) -> None:
+        """Never offers a job again that has no place to go, but keeps counting it."""
+        self._read.remove(waiting)
+        self._stuck += 1
+
+
+@dataclass(slots=True, eq=False)
+class _Place:
+    """A backend with room, as it stands within a call. ``turn`` orders those that are equally good."""
+
+    slot: Slot
+    number: int
+    load: int
+    given_at: float
+    turn: float
+    warm: frozenset[str]
+
+
+_Goodness = tuple[float, ...]
+_Entry = tuple[_Goodness, float, int, _Place]
+
+_GOODNESS: Mapping[Policy, Callable[[_Place], _Goodness]] = {
+    Policy.LEAST_BUSY: lambda place: (place.load,),
+    Policy.ROUND_ROBIN: lambda place: (place.given_at,),
+    Policy.WEIGHTED: lambda place: ((place.load + 1) / place.slot.weight, -place.slot.weight),
+    Policy.RANDOM: lambda place: (),
+    Policy.ALL_ACTIVE: lambda place: (place.load, place.number),
+}
+"""What each policy looks at; the least is the best. Where it is the same, loaded models decide, then the turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """The best place for a job. ``key`` compares it with others: goodness, whether it is cold, turn, number."""
+
+    waiting: _Waiting
+    place: _Place
+    key: tuple[_Goodness, bool, float, int]
+
+    @property
+    def warm(self) -> bool:
+        return not self.key[1]
+
+
+class _Board:
+    """The backends with room, best first, apart by what they have loaded: few searches look at more than one of each."""
+
+    def __init__(
+        self,
+        slots: Iterable[Slot],
+        busy: Iterable[Slot],
+        policy: Policy,
+        able: Callable[[Job, str], bool],
+        avoid: Callable[[Job], Collection[str]],
+        seed: int,
+    ) -> None:
+        self._slots = slots if isinstance(slots, Collection) else list(slots)
+        self._busy: Iterable[Slot] = busy
+        self._goodness = _GOODNESS[policy]
+        self._able = able
+        self._avoid = avoid
+        self._chance = random.Random(seed) if policy is Policy.RANDOM else None  # noqa: S311 (no secret)
+        self._latest = 0.0
+        self._places: dict[str, _Place] = {}
+        self._groups: dict[frozenset[str], list[_Entry]] = {}
+        for number, slot in enumerate(self._slots):
+            if slot.load < slot.depth:
+                self._add(slot, number)
+        for entries in self._groups.values():
+            entries.sort()
+
+    @property
+    def has_room(self) -> bool:
+        return bool(self._places)
+
+    @property
+    def has_warm(self) -> bool:
+        """Whether any backend with room has models loaded."""
+        return any(self._groups)
+
+    def find(self, waiting: _Waiting) -> _Choice | None:
+        """The best place that a job may go to."""
+        avoided = self._avoided(waiting.job)
+        best: _Choice | None = None
+        for warm, entries in self._candidates(waiting.job):
+            cold = not waiting.models or not waiting.models <= warm
+            for goodness, turn, number, place in entries:
+                key = (goodness, cold, turn, number)
+                if best is not None and key > best.key:
+                    break
+                if place.slot.backend_id not in avoided and self._takes(waiting.job, place.slot):
+                    best = _Choice(waiting, place, key)
+                    break
+        return best
+
+    def give(self, choice: _Choice) -> str:
+        """Takes up the room that a job was found. The id of the backend."""
+        place = choice.place
+        self._take_out(place)
+        self._latest += 1.0
+        place.load, place.given_at = place.load + 1, self._latest
+        place.turn = place.turn + self._chance.expovariate(1.0) if self._chance else self._latest
+        place.warm = choice.waiting.models or place.warm
+        if place.load < place.slot.depth:
+            insort(self._groups.setdefault(place.warm, []), self._entry(place))
+        else:
+            del self._places[place.slot.backend_id]
+        return place.slot.backend_id
+
+    def _add(self, slot: Slot, number: int) -> None:
+        # A draw is a tick of a clock without memory, each backend's its own: whose comes next is even chance, always.
+        turn = self._chance.expovariate(1.0) if self._chance else slot.given_at
+        place = self._places[slot.backend_id] = _Place(slot, number, slot.load, slot.given_at, turn, slot.warm)
+        self._groups.setdefault(slot.warm, []).append(self._entry(place))
+        self._latest = max(self._latest, slot.given_at)
+
+    def _entry(self, place: _Place) -> _Entry:
+        return (self._goodness(place), place.turn, place.number, place)
+
+    def _take_out(self, place: _Place) -> None:
+        entries = self._groups[place.warm]
+        del entries[bisect_left(entries, self._entry(place))]
+        if not entries:
+            del self._groups[place.warm]
+
+    def _candidates(self, job: Job) -> Iterable[tuple[frozenset[str], list[_Entry]]]:
+        if job.wanted_backend_id is None:
+            return self._groups.items()
+        place = self._places.get(job.wanted_backend_id)
+        return [(place.warm, [self._entry(place)])] if place else []
+
+    def _takes(self, job: Job, slot: Slot) -> bool:
+        return fits(job, slot) and self._able(job, slot.backend_id)
+
+    def _avoided(self, job: Job) -> Collection[str]:
+        """The backends that a job must not have, which are none when there is no other for it."""
+        avoided = self._avoid(job)
+        if not avoided:
+            return ()
+        if not isinstance(self._busy, Collection):
+            self._busy = list(self._busy)
+        others = (slot for slots in (self._slots, self._busy) for slot in slots if slot.backend_id not in avoided)
+        return avoided if any(self._takes(job, slot) for slot in others) else ()
+
+
+def _choose(line: _Line, board: _Board, patience: float) -> _Choice | None:
+    """The next job of a tenant, and its place. ``patience``: what was queued before then may not be overtaken."""
+    first: _Choice | None = None
+    for waiting in line:
+        choice = board.find(waiting)
+        if choice is None:
+            line.give_up(waiting)
+            continue
+        first = first or choice
+        if waiting.job.priority < first.waiting.job.priority:
+            break
+        if choice.warm:
+            return choice
+        if not waiting.models or waiting.job.queued_at < patience or not board.has_warm:
+            break
+    return first
