@@ -175,7 +175,7 @@ def test_over_time_use_goes_by_weight_whatever_jobs_turn_out_to_take(
     ledger, totals = Ledger(), dict.fromkeys(map(str, range(len(weights))), 0.0)
     tenants = [(name, weights[int(name)], None) for name in totals]
     running: deque[tuple[str, float]] = deque()
-    for turn in range(400):
+    for turn in range(200):
         if len(running) == backends:
             name, seconds = running.popleft()
             ledger.settle(name, 5.0, seconds)
