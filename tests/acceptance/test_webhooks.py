@@ -14,6 +14,7 @@ from comfyone.emulator import Sandbox
 from comfyone.errors import WebhookVerificationError
 from comfyone.gateway.domain.webhooks import MAX_WEBHOOKS
 from tests.acceptance.conftest import Tenant
+from tests.acceptance.test_openapi import misfits
 from tests.graphs import failing, sleeping, tiny
 from tests.support.gateway import GatewayProcess
 from tests.support.receiver import Receiver, Reply
@@ -249,6 +250,29 @@ def test_the_sdk_has_them(own: Tenant, receiver: Receiver) -> None:
     assert entry["id"] == receiver.got[0].id
     api.delete_webhook(webhook["id"])
     assert api.list_webhooks().data == []
+
+
+def test_answers_have_the_shape_that_is_described(own: Tenant, receiver: Receiver) -> None:
+    document = own.raw("GET", "/openapi.json").json()
+
+    def check(method: str, template: str, path: str, body: Any = None) -> Any:
+        response = own.raw(method, path, json=body)
+        answer = document["paths"][template][method.lower()]["responses"][str(response.status_code)]
+        schema = answer["content"]["application/json"]["schema"]
+        assert misfits(document, schema, response.json()) == [], f"{method} {path}"
+        return response.json()["data"]
+
+    made = check("POST", "/v1/webhooks", "/v1/webhooks", {"url": receiver.url, "events": ["*"]})
+    at = f"/v1/webhooks/{made['id']}"
+    check("GET", "/v1/webhooks", "/v1/webhooks")
+    check("GET", "/v1/webhooks/{id}", at)
+    check("PATCH", "/v1/webhooks/{id}", at, {"events": ["job.failed"]})
+    check("POST", "/v1/webhooks/{id}/secret", f"{at}/secret")
+    sent = check("POST", "/v1/webhooks/{id}/test", f"{at}/test")
+    settled(own, made)
+    check("GET", "/v1/webhooks/{id}/deliveries", f"{at}/deliveries")
+    check("POST", "/v1/webhooks/{id}/deliveries/{delivery}/retry", f"{at}/deliveries/{sent['id']}/retry")
+    check("DELETE", "/v1/webhooks/{id}", at)
 
 
 def test_others_see_nothing_of_it(own: Tenant, tenant: Callable[[], Tenant], receiver: Receiver) -> None:
