@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         RateLimitError,
         ServerError,
         ValidationError,
+        WebhookVerificationError,
     )
     from comfyone.wire.v1 import (
         APIResponse,
@@ -87,6 +88,7 @@ __all__ = [
     "Result",
     "ServerError",
     "ValidationError",
+    "WebhookVerificationError",
     "WorkflowInput",
     "WorkflowInputPayload",
     "WorkflowOutput",

@@ -15,6 +15,7 @@ ComfyOneError
 │   ├── JobFailedError         it failed; ``error`` says why and in which node
 │   ├── JobCancelledError      it was cancelled
 │   └── JobTimeoutError        we stopped waiting; the job goes on
+├── WebhookVerificationError   a message did not come from whom it says, or not now
 └── Fault                      raised inside the gateway, turned into an answer by a dialect
 """
 
@@ -44,6 +45,7 @@ __all__ = [
     "RateLimitError",
     "ServerError",
     "ValidationError",
+    "WebhookVerificationError",
     "api_error",
 ]
 
@@ -195,6 +197,10 @@ class JobTimeoutError(JobError, builtins.TimeoutError):
     """We stopped waiting for a job. It goes on; wait again, or cancel it."""
 
 
+class WebhookVerificationError(ComfyOneError):
+    """A message did not come from whom it says, was changed on its way, or is an old one sent again."""
+
+
 @dataclass(frozen=True, slots=True)
 class FaultKind:
     """What a gateway answers for one kind of fault: HTTP status, meaning, and what to do."""
@@ -238,6 +244,14 @@ FAULTS: Mapping[str, FaultKind] = {
     ),
     "asset_unknown": FaultKind(
         422, "the value names no uploaded file", "upload the file first and send the 'Path' of the answer"
+    ),
+    "address_refused": FaultKind(
+        422,
+        "the gateway does not call this address",
+        "name a public address, or ask the operator to open its network (allow_private)",
+    ),
+    "fetch_failed": FaultKind(
+        422, "what the address leads to cannot be fetched", "check that it answers with 200 and the file"
     ),
     "invalid_graph": FaultKind(
         422, "the graph cannot run", "export it with 'Save (API format)' and declare only nodes it has"

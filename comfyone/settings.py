@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
 from comfyone.errors import ComfyOneError
 
@@ -20,6 +21,15 @@ DEFAULT_STATE = Path.home() / ".comfyone"
 
 class SettingsError(ComfyOneError):
     """A setting has a value that it cannot take; the message names the setting and where it came from."""
+
+
+def _listed(value: Any) -> Any:
+    """A list, also where it came as one text: ``10.0.0.0/8, 192.168.0.0/16``."""
+    return [item.strip() for item in value.split(",") if item.strip()] if isinstance(value, str) else value
+
+
+Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(_listed)]
+Waits = Annotated[tuple[Annotated[float, Field(ge=0)], ...], BeforeValidator(_listed)]
 
 
 class GatewaySettings(BaseModel):
@@ -50,6 +60,13 @@ class GatewaySettings(BaseModel):
     lost_after: float = Field(60.0, gt=0, description="how long a backend may be silent before its jobs go elsewhere")
     attempts: int = Field(3, ge=1, description="how often a job is given to a backend before it fails as lost")
     retention: float = Field(3 * 24 * 3600.0, gt=0, description="how long ended jobs and their results are kept")
+    allow_private: Networks = Field(
+        (), description="networks that are not public, to which webhooks and image URLs may lead all the same"
+    )
+    webhook_retries: Waits = Field(
+        (5.0, 30.0, 120.0, 600.0, 3600.0, 10_800.0, 43_200.0, 86_400.0),
+        description="waits between the attempts at a webhook's message, which is given up when they are used up",
+    )
     log_level: str = Field(
         "INFO", pattern="^(TRACE|DEBUG|INFO|WARNING|ERROR)$", description="least level that is logged"
     )

@@ -37,8 +37,10 @@ def settings() -> str:
 
 def _default(field: Any) -> str:
     value = field.get_default(call_default_factory=True)
-    if value is None or value == {}:
+    if value in (None, {}, ()):
         return "–"
+    if isinstance(value, tuple):
+        return f"`{', '.join(f'{item:g}' for item in value)}`"
     if value == DEFAULT_STATE:
         return "`~/.comfyone`"
     return f"`{value:,}`".replace(",", " ") if isinstance(value, int) and value >= 100_000 else f"`{value}`"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -112,14 +112,36 @@ class Calls:
 
     def prompt_history(self, limit: int = 10, offset: int = 0) -> Call:
         """GET the jobs, newest first."""
-        for name, value, least in (("limit", limit, 1), ("offset", offset, 0)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise ValidationError(f"{name} must be a whole number from {least}, not {value!r}")
-        return Call("GET", "v1/prompts/history", params={"limit": limit, "offset": offset})
+        return Call("GET", "v1/prompts/history", params=_page(limit, offset))
+
+    def create_webhook(self, url: str, events: Sequence[str] | None = None) -> Call:
+        """POST a webhook. Only a gateway has them, as all that follow."""
+        if isinstance(events, str):
+            raise ValidationError(f"events must be a list of types, not {events!r}")
+        body = _given({"url": _text("url", url), "events": None if events is None else list(events)})
+        return self._webhooks("POST", json=body, idempotent=False)
+
+    def list_webhooks(self) -> Call:
+        """GET all webhooks."""
+        return self._webhooks("GET")
+
+    def delete_webhook(self, webhook_id: str) -> Call:
+        """DELETE a webhook."""
+        return self._webhooks("DELETE", f"/{_segment('webhook_id', webhook_id)}")
+
+    def webhook_deliveries(self, webhook_id: str, limit: int = 50, offset: int = 0) -> Call:
+        """GET what was sent to a webhook."""
+        path = f"/{_segment('webhook_id', webhook_id)}/deliveries"
+        return self._webhooks("GET", path, params=_page(limit, offset))
 
     def download(self, url: str) -> Call:
         """GET a result."""
         return Call("GET", _text("url", url), read_timeout=TRANSFER_TIMEOUT)
+
+    def _webhooks(self, method: str, path: str = "", **options: Any) -> Call:
+        if self._hosted:
+            raise ValidationError("the hosted service does not know: webhooks", hint="use a gateway")
+        return Call(method, f"v1/webhooks{path}", **options)
 
     def _held(self, wait: float | None) -> float:
         return 0.0 if wait is None or self._hosted else round(min(max(wait, 0.0), LONGEST_WAIT), 3)
@@ -142,6 +164,13 @@ class Calls:
     def _refuse_extensions(self, values: Mapping[str, Any]) -> None:
         if self._hosted and (names := ", ".join(_given(values))):
             raise ValidationError(f"the hosted service does not know: {names}", hint="leave it out, or use a gateway")
+
+
+def _page(limit: int, offset: int) -> dict[str, Any]:
+    for name, value, least in (("limit", limit, 1), ("offset", offset, 0)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise ValidationError(f"{name} must be a whole number from {least}, not {value!r}")
+    return {"limit": limit, "offset": offset}
 
 
 def _given(values: Mapping[str, Any]) -> dict[str, Any]:

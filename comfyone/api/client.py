@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -241,3 +241,26 @@ class ComfyOneClient:
     def get_prompt_history(self, limit: int = 10, offset: int = 0) -> APIResponse:
         """List the jobs, newest first."""
         return self.transport.send(self.calls.prompt_history(limit, offset))
+
+    # Webhooks
+
+    def create_webhook(self, url: str, events: Sequence[str] | None = None) -> APIResponse:
+        """Have a gateway post events to an address; ``data["secret"]`` is told this once, for `comfyone.webhooks.verify`.
+
+        Args:
+            url: Where to, http or https.
+            events: Types such as ``"job.succeeded"``, or ``"*"`` for all; the ends of jobs by default.
+        """
+        return self.transport.send(self.calls.create_webhook(url, events))
+
+    def list_webhooks(self) -> APIResponse:
+        """List the webhooks."""
+        return self.transport.send(self.calls.list_webhooks())
+
+    def delete_webhook(self, webhook_id: str) -> APIResponse:
+        """Forget a webhook, with its log."""
+        return self.transport.send(self.calls.delete_webhook(webhook_id))
+
+    def webhook_deliveries(self, webhook_id: str, limit: int = 50, offset: int = 0) -> APIResponse:
+        """List what was sent to a webhook, newest first."""
+        return self.transport.send(self.calls.webhook_deliveries(webhook_id, limit, offset))

@@ -34,6 +34,12 @@ def gateway(
     lost_after: Annotated[float | None, typer.Option(help=_help("lost_after"))] = None,
     attempts: Annotated[int | None, typer.Option(help=_help("attempts"))] = None,
     retention: Annotated[float | None, typer.Option(help=_help("retention"))] = None,
+    allow_private: Annotated[
+        list[str] | None, typer.Option(help=_help("allow_private") + " A CIDR; may be repeated.")
+    ] = None,
+    webhook_retries: Annotated[
+        str | None, typer.Option(help=_help("webhook_retries") + " Seconds, such as 5,30,120.")
+    ] = None,
     log_level: Annotated[str | None, typer.Option(help=_help("log_level"))] = None,
 ) -> None:
     """Serve tenants, backends, workflows and jobs over HTTP.
@@ -41,6 +47,7 @@ def gateway(
     Every option can also be given as COMFYONE_<NAME> in the environment or by its name in the settings file.
     """
     arguments = {name: value for name, value in locals().items() if name not in ("config", "backend")}
+    arguments["allow_private"] = allow_private or None
     with reported():
         if backend:
             arguments["backends"] = dict(_backend(text) for text in backend)

@@ -19,24 +19,29 @@ from comfyone.errors import ComfyOneError, Fault
 from comfyone.gateway.blobs.local import LocalBlobs
 from comfyone.gateway.bus.memory import MemoryBus
 from comfyone.gateway.dialects.comfyone_v1.codec import V1Codec
+from comfyone.gateway.dialects.comfyone_v1.messages import job_message, trial_message
 from comfyone.gateway.dialects.comfyone_v1.routes import ROUTES as V1_ROUTES
 from comfyone.gateway.dialects.comfyone_v1.socket import V1Socket
 from comfyone.gateway.dialects.docs_page import docs_page
 from comfyone.gateway.dialects.edge import Edge, request_id_of
 from comfyone.gateway.dialects.openapi import openapi_document
 from comfyone.gateway.dialects.routing import Call, Route, serve
+from comfyone.gateway.dispatch.deliveries import Deliveries
 from comfyone.gateway.dispatch.dispatcher import Dispatcher
 from comfyone.gateway.dispatch.limits import Limits
 from comfyone.gateway.domain.backends import Backend
 from comfyone.gateway.domain.tenants import TenantPolicy
 from comfyone.gateway.drivers.comfyui import ComfyUIDriver, client_session
+from comfyone.gateway.outbound.guard import open_guard
 from comfyone.gateway.services.accounts import Authenticator, bootstrap
 from comfyone.gateway.services.allowances import Allowances
 from comfyone.gateway.services.backends import Backends
 from comfyone.gateway.services.catalog import Catalog
+from comfyone.gateway.services.fetching import Fetching
 from comfyone.gateway.services.files import Files
 from comfyone.gateway.services.graphs import Graphs
 from comfyone.gateway.services.jobs import Jobs
+from comfyone.gateway.services.webhooks import Webhooks
 from comfyone.gateway.services.workflows import Workflows
 from comfyone.gateway.storage.sqlite import SqliteStore
 from comfyone.settings import GatewaySettings
@@ -56,6 +61,7 @@ class Services:
     workflows: Workflows
     files: Files
     jobs: Jobs
+    webhooks: Webhooks
     dispatcher: Dispatcher
 
     def progress(self, job_id: str) -> float:
@@ -84,10 +90,10 @@ async def open_gateway(settings: GatewaySettings) -> AsyncIterator[Gateway]:
     """
     bus = MemoryBus()
     with _locked(settings.state_dir):
-        store = SqliteStore(database_path(settings.state_dir), bus.publish)
+        store = SqliteStore(database_path(settings.state_dir), bus.publish, job_message)
         graphs = Graphs(store)
         blobs = LocalBlobs(settings.state_dir / "files")
-        async with client_session() as session:
+        async with client_session() as session, open_guard(settings.allow_private, version("comfyone")) as outbound:
 
             def driver_for(backend: Backend) -> ComfyUIDriver:
                 return ComfyUIDriver(backend.url, f"comfyone-{backend.id}", session)
@@ -104,12 +110,17 @@ async def open_gateway(settings: GatewaySettings) -> AsyncIterator[Gateway]:
                 key = settings.bootstrap_key.get_secret_value()
                 await store.write(lambda session: bootstrap(session, key))
             await dispatcher.start()
+            deliveries = Deliveries(store, outbound, settings.webhook_retries)
+            deliveries.start()
             catalog = Catalog(store, graphs)
+            allowances = Allowances(_default_policy(settings))
+            fetching = Fetching(store, blobs, outbound, settings.max_upload)
             services = Services(
                 Backends(store, dispatcher, catalog, settings.backends),
                 Workflows(store, dispatcher, catalog),
                 Files(store, blobs, settings.max_upload),
-                Jobs(store, bus, dispatcher, catalog, Allowances(_default_policy(settings))),
+                Jobs(store, bus, dispatcher, catalog, allowances, fetching),
+                Webhooks(store, outbound, trial_message),
                 dispatcher,
             )
             try:
@@ -117,6 +128,7 @@ async def open_gateway(settings: GatewaySettings) -> AsyncIterator[Gateway]:
             finally:
                 bus.close()
                 await dispatcher.stop()
+                await deliveries.stop()
                 await store.close()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from asyncio import Future
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from comfyone.gateway.domain.files import Asset, Blob, Output
 from comfyone.gateway.domain.jobs import Assignment, Failure, Job, JobEvent, JobState, Needs, NewJob
 from comfyone.gateway.domain.placement import Slot
 from comfyone.gateway.domain.tenants import ApiKey, Tenant
+from comfyone.gateway.domain.webhooks import Delivery, Due, Verdict, Webhook
 from comfyone.gateway.domain.workflows import Workflow
 from comfyone.graph.document import Graph
 
@@ -28,9 +29,13 @@ __all__ = [
     "Engine",
     "JobView",
     "Offer",
+    "Outbound",
+    "Outbox",
+    "Reply",
     "Session",
     "Store",
     "TenantDoor",
+    "WebhookDoor",
 ]
 
 T = TypeVar("T")
@@ -155,6 +160,28 @@ class Accounts(Protocol):
     def revoke_key(self, id_or_hint: str, now: float) -> ApiKey: ...
 
 
+class WebhookDoor(Protocol):
+    """A tenant's webhooks and what was sent to them; as `TenantDoor`."""
+
+    def all(self) -> list[Webhook]: ...
+    def get(self, webhook_id: str) -> Webhook: ...
+    def add(self, webhook: Webhook, most: int) -> Webhook: ...
+    def replace(self, webhook: Webhook) -> Webhook: ...
+    def delete(self, webhook_id: str) -> None: ...
+    def deliveries(self, webhook_id: str, *, limit: int, offset: int) -> list[Delivery]: ...
+    def send(self, webhook_id: str, type: str, payload: bytes, now: float) -> Delivery: ...
+    def send_again(self, webhook_id: str, delivery_id: str, now: float) -> Delivery: ...
+
+
+class Outbox(Protocol):
+    """Messages to send, of all tenants. It is never reached by a request."""
+
+    def due(self, now: float, limit: int, *, under_way: Sequence[str], busy: Sequence[str]) -> list[Due]: ...
+    def settle(self, due: Due, verdict: Verdict) -> None: ...
+    def webhooks(self) -> list[str]: ...
+    def prune(self, webhook_id: str, before: float, *, keep: int, waiting: int, limit: int) -> int: ...
+
+
 class Session(Protocol):
     """An open transaction."""
 
@@ -162,7 +189,10 @@ class Session(Protocol):
     def accounts(self) -> Accounts: ...
     @property
     def engine(self) -> Engine: ...
+    @property
+    def outbox(self) -> Outbox: ...
     def tenant(self, tenant_id: str) -> TenantDoor: ...
+    def webhooks(self, tenant_id: str) -> WebhookDoor: ...
 
 
 class Store(Protocol):
@@ -233,6 +263,28 @@ class Driver(Protocol):
 
     def hints(self) -> AsyncIterator[Hint]:
         """What the server's socket says, from the moment it is connected (the first hint) until it is lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What an endpoint answered: its HTTP status, and the seconds after which it wants to be asked again."""
+
+    status: int
+    retry_after: float | None
+
+
+class Outbound(Protocol):
+    """The way to addresses that a tenant names. It leads to the public internet and to the networks that the operator has
+    opened, and raises `AddressRefused` for all else, `Unreachable` when nothing usable is answered."""
+
+    async def check(self, url: str) -> None:
+        """Raises `AddressRefused` at once for what would be refused later."""
+
+    async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Reply:
+        """Sends JSON. Redirects are answers like others, and the body of the answer is not read."""
+
+    def fetch(self, url: str) -> AsyncGenerator[bytes, None]:
+        """The bytes at an address, over few redirects. Their number is not bounded."""
 
 
 class Dispatch(Protocol):

@@ -67,7 +67,9 @@ def simulate(scenario: Scenario, way: Way) -> Trace:
     pool = _Pool(scenario, way)
     arrivals = deque(scenario.works)
     while arrivals or pool.ends:
-        due = min(pool.ends[0][0] if pool.ends else float("inf"), arrivals[0].job.queued_at if arrivals else float("inf"))
+        due = min(
+            pool.ends[0][0] if pool.ends else float("inf"), arrivals[0].job.queued_at if arrivals else float("inf")
+        )
         now = due + TICK if due else 0.0
         while arrivals and arrivals[0].job.queued_at <= now:
             pool.add(arrivals.popleft())
@@ -241,9 +243,7 @@ class _Pool:
     def _waiting(self, name: str, names: set[str]) -> Iterator[Job]:
         """A tenant's queue as the database gives it: without jobs that name a backend which is not on offer."""
         for work in self._queues[name].works:
-            if self._waits[work.number] and (
-                work.job.wanted_backend_id is None or work.job.wanted_backend_id in names
-            ):
+            if self._waits[work.number] and (work.job.wanted_backend_id is None or work.job.wanted_backend_id in names):
                 yield work.job
 
     def _others(self, names: set[str]) -> Iterable[Slot]:

@@ -114,6 +114,15 @@ OPERATIONS: list[tuple[str, str, Any, set[Scope]]] = [
     ("POST", "/v1/files", "upload", {Scope.JOBS}),
     ("GET", f"/v1/files/{UNKNOWN}", None, {Scope.JOBS}),
     ("DELETE", f"/v1/files/{UNKNOWN}", None, {Scope.JOBS}),
+    ("GET", "/v1/webhooks", None, {Scope.WEBHOOKS}),
+    ("POST", "/v1/webhooks", {"url": "http://127.0.0.1/"}, {Scope.WEBHOOKS}),
+    ("GET", f"/v1/webhooks/{UNKNOWN}", None, {Scope.WEBHOOKS}),
+    ("PATCH", f"/v1/webhooks/{UNKNOWN}", {"enabled": True}, {Scope.WEBHOOKS}),
+    ("DELETE", f"/v1/webhooks/{UNKNOWN}", None, {Scope.WEBHOOKS}),
+    ("POST", f"/v1/webhooks/{UNKNOWN}/secret", None, {Scope.WEBHOOKS}),
+    ("POST", f"/v1/webhooks/{UNKNOWN}/test", None, {Scope.WEBHOOKS}),
+    ("GET", f"/v1/webhooks/{UNKNOWN}/deliveries", None, {Scope.WEBHOOKS}),
+    ("POST", f"/v1/webhooks/{UNKNOWN}/deliveries/{UNKNOWN}/retry", None, {Scope.WEBHOOKS}),
 ]
 
 

@@ -15,6 +15,9 @@ from tests.graphs import failing, speaking, tiny
 from tests.support.pictures import png
 from tests.support.v1 import V1
 
+ALONE = ("/cancel", "/secret", "/test", "/retry")
+"""How the paths end that take no body."""
+
 PLACES = {"get", "put", "post", "delete", "patch"}
 
 
@@ -57,7 +60,7 @@ def test_the_document_is_sound(document: dict[str, Any]) -> None:
         assert operation["summary"]
         assert {"200", "401", "500"} <= operation["responses"].keys()
         assert all(answer["description"] for answer in operation["responses"].values())
-        assert ("requestBody" in operation) == (method in ("post", "patch", "put") and not path.endswith("/cancel"))
+        assert ("requestBody" in operation) == (method in ("post", "patch", "put") and not path.endswith(ALONE))
 
 
 def test_every_reference_leads_somewhere_and_every_schema_is_used(document: dict[str, Any]) -> None:
@@ -158,6 +161,16 @@ def test_answers_have_the_shape_that_is_described(shop: Tenant, document: dict[s
     check("GET", "/v1/files/{id}", "/v1/files/nothing")
     check("GET", "/v1/files/{id}/{name}", "/v1/files/nothing/x.png")
     check("DELETE", "/v1/files/{id}", f"/v1/files/{file['id']}")
+    check("POST", "/v1/webhooks", "/v1/webhooks", {"url": "http://10.0.0.1/"})  # 422
+    check("GET", "/v1/webhooks", "/v1/webhooks")
+    check("GET", "/v1/webhooks/{id}", "/v1/webhooks/nothing")  # 404, as all that follow
+    check("PATCH", "/v1/webhooks/{id}", "/v1/webhooks/nothing", {"enabled": True})
+    check("DELETE", "/v1/webhooks/{id}", "/v1/webhooks/nothing")
+    check("POST", "/v1/webhooks/{id}/secret", "/v1/webhooks/nothing/secret")
+    check("POST", "/v1/webhooks/{id}/test", "/v1/webhooks/nothing/test")
+    check("GET", "/v1/webhooks/{id}/deliveries", "/v1/webhooks/nothing/deliveries")
+    retry = "/v1/webhooks/{id}/deliveries/{delivery}/retry"
+    check("POST", retry, "/v1/webhooks/nothing/deliveries/nothing/retry")
     check("DELETE", "/v1/workflows/{id}", "/v1/workflows/w")
     check("POST", "/v1/prompts", "/v1/prompts", {"workflow_id": 7})
     check("DELETE", "/v1/backends/{name}", f"/v1/backends/{backend}")

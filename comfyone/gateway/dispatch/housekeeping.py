@@ -21,6 +21,12 @@ BATCH = 50
 """Rows that one write touches: what others write waits no longer than for these."""
 
 SWEEP = 500
+KEPT_DELIVERIES = 1000
+"""Entries in the log of a webhook that are done with."""
+
+WAITING_DELIVERIES = 10_000
+"""Messages that wait for a webhook; older ones are given up."""
+
 BLOB_AGE = 3600.0
 """A blob without an asset is left alone this long: its asset may be about to be committed."""
 
@@ -41,6 +47,7 @@ class Housekeeping:
         chores = [
             (self.fail_stranded, min(5.0, self._limits.schedule / 4)),
             (self.prune_jobs, min(60.0, self._limits.retention / 4)),
+            (self.prune_deliveries, min(60.0, self._limits.retention / 4)),
             (self.sweep_blobs, BLOB_AGE),
         ]
         await asyncio.gather(*(self._repeat(chore, pause) for chore, pause in chores))
@@ -83,6 +90,14 @@ class Housekeeping:
         while pruned == BATCH:
             pruned = await self._store.write(lambda session: session.engine.prune(before, BATCH))
 
+    async def prune_deliveries(self) -> None:
+        """Bounds the log of every webhook."""
+        before = time.time() - self._limits.retention
+        for webhook_id in await self._store.read(lambda session: session.outbox.webhooks()):
+            prune = partial(_prune_deliveries, webhook_id=webhook_id, before=before)
+            while await self._store.submit(prune, soon=True) >= BATCH:
+                pass
+
     async def sweep_blobs(self) -> None:
         """Deletes bytes that no asset names any more."""
         hashes = self._blobs.aged(BLOB_AGE)
@@ -93,6 +108,10 @@ class Housekeeping:
 
 def _orphans(session: Session, *, hashes: list[str]) -> list[str]:
     return session.engine.orphaned(hashes)
+
+
+def _prune_deliveries(session: Session, *, webhook_id: str, before: float) -> int:
+    return session.outbox.prune(webhook_id, before, keep=KEPT_DELIVERIES, waiting=WAITING_DELIVERIES, limit=BATCH)
 
 
 def _fail_stranded(session: Session, *, tenant_id: str, usable: list[str], before: float, failure: Failure) -> None:

@@ -34,6 +34,7 @@ class Scope(StrEnum):
     WORKFLOWS = "workflows"  # create, change and delete stored workflows
     BACKENDS = "backends"  # register, change and remove backends
     GRAPHS = "graphs"  # run graphs that are not stored
+    WEBHOOKS = "webhooks"  # have all that happens told elsewhere, for as long as the webhook lives: longer than the key
     ADMIN = "admin"  # the operator's routes
 
 

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Any
 
 from comfyone.errors import Fault
+from comfyone.gateway.domain.addresses import is_remote
 from comfyone.gateway.domain.files import parse_asset_path
 from comfyone.graph.document import Graph, Problem, check_classes, check_graph
 
@@ -205,10 +206,10 @@ def _check_value(spec: InputSpec, value: Any, original: Any) -> Any:
                 raise _wrong_type(spec, value)
             if len(value) > MAX_STRING:
                 raise _invalid(spec.label, spec.name, f"has {len(value):,} characters", f"give at most {MAX_STRING:,}")
-            if spec.type is InputType.IMAGE and parse_asset_path(value) is None:
+            if spec.type is InputType.IMAGE and parse_asset_path(value) is None and not is_remote(value):
                 raise Fault(
                     "asset_unknown",
-                    f"{spec.label}: {value[:80]!r} is not the path of an uploaded file",
+                    f"{spec.label}: {value[:80]!r} is neither the path of an uploaded file nor a URL",
                     field=spec.name,
                 )
     if spec.choices is not None and value not in spec.choices:

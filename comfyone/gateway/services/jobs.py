@@ -21,6 +21,7 @@ from comfyone.gateway.domain.workflows import InputType, Values, Workflow, check
 from comfyone.gateway.ports import Bus, Dispatch, JobView, Session, Store, TenantDoor
 from comfyone.gateway.services.allowances import Allowances
 from comfyone.gateway.services.catalog import Catalog
+from comfyone.gateway.services.fetching import Fetching, remote_images
 
 __all__ = ["Jobs", "Submission"]
 
@@ -52,12 +53,21 @@ class Submission:
 
 
 class Jobs:
-    def __init__(self, store: Store, bus: Bus, dispatch: Dispatch, catalog: Catalog, allowances: Allowances) -> None:
-        self._allowances = allowances
+    def __init__(
+        self,
+        store: Store,
+        bus: Bus,
+        dispatch: Dispatch,
+        catalog: Catalog,
+        allowances: Allowances,
+        fetching: Fetching,
+    ) -> None:
         self._store = store
         self._bus = bus
         self._dispatch = dispatch
         self._catalog = catalog
+        self._allowances = allowances
+        self._fetching = fetching
 
     async def run(self, principal: Principal, submission: Submission, wait: float) -> tuple[JobView, bool]:
         """Queues a job, and gives it as soon as it has ended or after ``wait`` seconds; otherwise as `submit`."""
@@ -118,7 +128,7 @@ class Jobs:
             return None
         return await self._store.read(lambda session: session.tenant(tenant_id).replayed(key, submission.digest))
 
-    async def _checked(self, tenant_id: str, submission: Submission) -> NewJob:
+    async def _checked(self, tenant_id: str, submission: Submission) -> NewJob | str:
         if not await self._catalog.has_backends(tenant_id):
             raise Fault("no_backend", "no backend is registered")
         backend = await self._catalog.backend(tenant_id, submission.backend) if submission.backend else None
@@ -128,6 +138,10 @@ class Jobs:
             named = submission.named
             given = submission.values if named is None else named_values(workflow, named)
             values = check_values(workflow, graph, given or {})
+            if remote := remote_images(workflow, values):
+                if earlier := await self._replayed(tenant_id, submission):
+                    return earlier  # whatever the URL leads to by now
+                values = await self._fetching.replace(tenant_id, values, remote)
             await self._check_images(tenant_id, workflow, values)
         else:
             graph, values = submission.graph, submission.values or {}

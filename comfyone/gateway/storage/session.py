@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from comfyone.gateway.storage.accounts import SqlAccounts
 from comfyone.gateway.storage.engine import SqlEngine
+from comfyone.gateway.storage.outbox import SqlOutbox
 from comfyone.gateway.storage.sql import Sql
 from comfyone.gateway.storage.tenant_door import SqlTenantDoor
+from comfyone.gateway.storage.webhooks import SqlWebhooks
 
 __all__ = ["SqlSession"]
 
@@ -21,5 +23,12 @@ class SqlSession(Sql):
     def engine(self) -> SqlEngine:
         return SqlEngine(self)
 
+    @property
+    def outbox(self) -> SqlOutbox:
+        return SqlOutbox(self)
+
     def tenant(self, tenant_id: str) -> SqlTenantDoor:
         return SqlTenantDoor(self, tenant_id)
+
+    def webhooks(self, tenant_id: str) -> SqlWebhooks:
+        return SqlWebhooks(self, tenant_id)

@@ -6,12 +6,14 @@ import sqlite3
 from asyncio import Future
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import TypeVar
 
 from comfyone.errors import ComfyOneError
 from comfyone.gateway.domain.jobs import JobEvent
+from comfyone.gateway.storage.outbox import Compose, tell
 from comfyone.gateway.storage.session import SqlSession
 from comfyone.gateway.storage.writer import Writer
 
@@ -100,8 +102,10 @@ class SqliteStore:
     threads would. In WAL mode they never wait for the writer.
     """
 
-    def __init__(self, path: Path, publish: Callable[[JobEvent], None]) -> None:
-        self._writer = Writer(connect(path), publish)
+    def __init__(self, path: Path, publish: Callable[[JobEvent], None], compose: Compose | None = None) -> None:
+        """``compose`` makes the messages to webhooks; without it there are none."""
+        finish = partial(tell, compose=compose) if compose else _nothing_more
+        self._writer = Writer(connect(path), publish, finish=finish)
         self._reader = connect(path, read_only=True)
 
     def submit(self, command: Callable[[SqlSession], T], *, soon: bool = False) -> Future[T]:
@@ -120,3 +124,7 @@ class SqliteStore:
     async def close(self) -> None:
         await self._writer.close()
         self._reader.close()
+
+
+def _nothing_more(_: SqlSession) -> None:
+    pass

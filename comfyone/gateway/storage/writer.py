@@ -47,16 +47,23 @@ PATIENCE = 10.0
 
 
 class Writer:
-    """Runs write commands on ``connection``, which belongs to the writer from now on.
+    """Runs write commands on ``connection``, which belongs to the writer from now on. ``finish`` has the last word in each
+    transaction.
 
     Commands handed over in one turn of the event loop land in the same transaction, so a submission and the placement
     it causes cost one commit.
     """
 
     def __init__(
-        self, connection: sqlite3.Connection, publish: Callable[[JobEvent], None], *, patience: float = PATIENCE
+        self,
+        connection: sqlite3.Connection,
+        publish: Callable[[JobEvent], None],
+        *,
+        finish: Callable[[SqlSession], None] = lambda session: None,
+        patience: float = PATIENCE,
     ) -> None:
         self._connection = connection
+        self._finish = finish
         self._patience = patience
         self._publish = publish
         self._loop = asyncio.get_running_loop()
@@ -152,6 +159,7 @@ class Writer:
         session = SqlSession(self._connection)
         self._begin(patience)
         outcomes = [perform(session, command) for command in batch if not command[1].cancelled()]
+        self._finish(session)
         self._connection.execute("COMMIT")
         return outcomes, session.events
 

@@ -35,11 +35,11 @@ def test_a_key_is_printed_once_and_listed_by_its_first_characters(admin: Run, tm
     assert len(made["key"]) > 40
     assert made["key"].startswith(made["hint"])
     assert (made["tenant"], made["name"], made["revoked"]) == ("acme", "ci", None)
-    assert set(made["scopes"].split()) == {"jobs", "workflows", "backends", "graphs"}
+    assert set(made["scopes"].split()) == {"jobs", "workflows", "backends", "graphs", "webhooks"}
     plain = admin("keys", "create", "--tenant", "acme", "--scope", "jobs", "--scope", "admin").out.strip()
     rows = admin("keys", "list", "--json").json
     assert [row["hint"] for row in rows] == [made["hint"], plain[:8]]
-    assert [row["scopes"] for row in rows] == ["backends graphs jobs workflows", "admin jobs"]
+    assert [row["scopes"] for row in rows] == ["backends graphs jobs webhooks workflows", "admin jobs"]
     table = admin("keys", "list", "--tenant", "acme")
     assert made["hint"] in table.out
     for key in (made["key"], plain):

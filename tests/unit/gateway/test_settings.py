@@ -47,3 +47,27 @@ def test_a_secret_does_not_show() -> None:
     settings = load_settings(None, {}, {"COMFYONE_BOOTSTRAP_KEY": "co_very-secret"})
     assert "very-secret" not in repr(settings)
     assert "very-secret" not in str(settings.model_dump())
+
+
+def test_lists_come_as_one_text_or_as_many(tmp_path: Path) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text("allow_private: [10.0.0.0/8]\nwebhook_retries: [1, 2.5]\n")
+    settings = load_settings(file, {}, {})
+    assert (str(settings.allow_private[0]), settings.webhook_retries) == ("10.0.0.0/8", (1.0, 2.5))
+    environment = {"COMFYONE_ALLOW_PRIVATE": "10.0.0.0/8, fd00::/8", "COMFYONE_WEBHOOK_RETRIES": ""}
+    settings = load_settings(file, {}, environment)
+    assert [str(network) for network in settings.allow_private] == ["10.0.0.0/8", "fd00::/8"]
+    assert settings.webhook_retries == ()
+    assert load_settings(None, {"allow_private": ["127.0.0.0/8"]}, environment).allow_private[0].is_loopback
+
+
+@pytest.mark.parametrize("value", ["10.0.0.0/33", "10.0.0.1/8", "everywhere", "fd00::/8/8"])
+def test_a_wrong_network_is_named(value: str) -> None:
+    with pytest.raises(SettingsError, match="'allow_private' from the environment"):
+        load_settings(None, {}, {"COMFYONE_ALLOW_PRIVATE": value})
+
+
+@pytest.mark.parametrize("value", ["soon", "-1", "5,,x"])
+def test_a_wrong_wait_is_named(value: str) -> None:
+    with pytest.raises(SettingsError, match="'webhook_retries'"):
+        load_settings(None, {"webhook_retries": value}, {})

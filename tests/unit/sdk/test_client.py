@@ -103,6 +103,10 @@ def test_each_operation_sends_exactly_what_the_contract_says(
         lambda c: c.prompt(PROMPT.model_copy(update={"inputs": {"text": "owl"}})),
         lambda c: c.prompt(PROMPT, idempotency_key="mine"),
         lambda c: c.prompt_workflow({}, priority=1),
+        lambda c: c.create_webhook("https://example.com/hook"),
+        lambda c: c.list_webhooks(),
+        lambda c: c.delete_webhook("h-1"),
+        lambda c: c.webhook_deliveries("h-1"),
     ],
 )
 def test_the_hosted_service_gets_nothing_that_it_does_not_know(operation: Operation) -> None:

@@ -42,6 +42,7 @@ EXPORTED = [
     "Result",
     "ServerError",
     "ValidationError",
+    "WebhookVerificationError",
     "WorkflowInput",
     "WorkflowInputPayload",
     "WorkflowOutput",

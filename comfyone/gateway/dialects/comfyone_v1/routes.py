@@ -36,6 +36,7 @@ from comfyone.gateway.dialects.comfyone_v1.records import (
     status_record,
     workflow_record,
 )
+from comfyone.gateway.dialects.comfyone_v1.webhooks import WEBHOOK_ROUTES
 from comfyone.gateway.dialects.downloads import file_response
 from comfyone.gateway.dialects.routing import Call, Query, Route
 from comfyone.gateway.dialects.sse import event_stream
@@ -261,6 +262,9 @@ ROUTES = (
         faults=(
             "invalid_input",
             "asset_unknown",
+            "address_refused",
+            "fetch_failed",
+            "too_large",
             "no_backend",
             "not_found",
             "idempotency_mismatch",
@@ -426,5 +430,6 @@ ROUTES = (
     Route(
         "DELETE", "/v1/backends/{name:path}", delete_backend, "Remove a backend", faults=("not_found", "scope_missing")
     ),
+    *WEBHOOK_ROUTES,
 )
 """Every operation of v1. Order matters where a literal path and a parameter could both match."""
