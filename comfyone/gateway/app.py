@@ -36,6 +36,7 @@ from comfyone.gateway.services.catalog import Catalog
 from comfyone.gateway.services.files import Files
 from comfyone.gateway.services.graphs import Graphs
 from comfyone.gateway.services.jobs import Jobs
+from comfyone.gateway.services.quota import Quota
 from comfyone.gateway.services.workflows import Workflows
 from comfyone.gateway.storage.sqlite import SqliteStore
 from comfyone.settings import GatewaySettings
@@ -102,12 +103,12 @@ async def open_gateway(settings: GatewaySettings) -> AsyncIterator[Gateway]:
                 key = settings.bootstrap_key.get_secret_value()
                 await store.write(lambda session: bootstrap(session, key))
             await dispatcher.start()
-            catalog = Catalog(store, graphs)
+            catalog, quota = Catalog(store, graphs), Quota(store, settings.max_bytes)
             services = Services(
                 Backends(store, dispatcher, catalog, settings.backends),
                 Workflows(store, dispatcher, catalog),
-                Files(store, blobs, settings.max_upload),
-                Jobs(store, bus, dispatcher, catalog),
+                Files(store, blobs, quota, limit=settings.max_upload, lifetime=settings.upload_ttl),
+                Jobs(store, bus, dispatcher, catalog, quota),
                 dispatcher,
             )
             try:

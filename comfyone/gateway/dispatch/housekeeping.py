@@ -21,6 +21,9 @@ BATCH = 50
 """Rows that one write touches: what others write waits no longer than for these."""
 
 SWEEP = 500
+EXPIRY = 5.0
+"""Seconds between two looks for uploads whose time is over."""
+
 BLOB_AGE = 3600.0
 """A blob without an asset is left alone this long: its asset may be about to be committed."""
 
@@ -41,6 +44,7 @@ class Housekeeping:
         chores = [
             (self.fail_stranded, min(5.0, self._limits.schedule / 4)),
             (self.prune_jobs, min(60.0, self._limits.retention / 4)),
+            (self.expire_files, EXPIRY),
             (self.sweep_blobs, BLOB_AGE),
         ]
         await asyncio.gather(*(self._repeat(chore, pause) for chore, pause in chores))
@@ -83,8 +87,16 @@ class Housekeeping:
         while pruned == BATCH:
             pruned = await self._store.write(lambda session: session.engine.prune(before, BATCH))
 
+    async def expire_files(self) -> None:
+        """Forgets uploads whose time is over, unless a job that has not ended needs them."""
+        while expired := await self._store.read(lambda session: session.engine.expiring(time.time(), BATCH)):
+            await self._store.write(partial(_expire, asset_ids=expired))
+
     async def sweep_blobs(self) -> None:
-        """Deletes bytes that no asset names any more."""
+        """Deletes bytes that no asset names any more.
+
+        An asset that appears after the look names bytes that were put, or renewed, just before: `Blobs.delete` sees it.
+        """
         hashes = self._blobs.aged(BLOB_AGE)
         while batch := await asyncio.to_thread(lambda: list(islice(hashes, SWEEP))):
             for orphan in await self._store.read(partial(_orphans, hashes=batch)):
@@ -93,6 +105,10 @@ class Housekeeping:
 
 def _orphans(session: Session, *, hashes: list[str]) -> list[str]:
     return session.engine.orphaned(hashes)
+
+
+def _expire(session: Session, *, asset_ids: list[str]) -> None:
+    session.engine.expire(asset_ids, time.time())
 
 
 def _fail_stranded(session: Session, *, tenant_id: str, usable: list[str], before: float, failure: Failure) -> None:

@@ -44,6 +44,7 @@ from comfyone.gateway.services.jobs import Submission
 __all__ = ["ROUTES"]
 
 MAX_WAIT = 60.0
+MAX_TTL = 100 * 366 * 24 * 3600.0
 _codec = V1Codec()
 
 
@@ -112,11 +113,12 @@ def _declaration(body: WorkflowBody) -> tuple[Any, ...]:
 
 
 async def upload_file(call: Call) -> AssetRecord:
-    upload = Upload(call.request, "file", call.services.files.limit)
+    lifetime, files = call.number("ttl"), call.services.files
+    upload = Upload(call.request, "file", files.limit)
+    await files.expect(call.principal, upload.least_size)
     await upload.open()
-    return asset_record(
-        await call.services.files.upload(call.principal, upload.filename, upload.content_type, upload.chunks())
-    )
+    asset = await files.upload(call.principal, upload.filename, upload.content_type, upload.chunks(), lifetime)
+    return asset_record(asset)
 
 
 async def download_file(call: Call) -> Response:
@@ -245,7 +247,15 @@ ROUTES = (
         Prompt,
         Accepted,
         query=(WAIT,),
-        faults=("invalid_input", "asset_unknown", "no_backend", "not_found", "idempotency_mismatch", "queue_full"),
+        faults=(
+            "invalid_input",
+            "asset_unknown",
+            "no_backend",
+            "not_found",
+            "idempotency_mismatch",
+            "queue_full",
+            "quota_exceeded",
+        ),
     ),
     Route(
         "GET",
@@ -295,7 +305,16 @@ ROUTES = (
         GraphPrompt,
         Accepted,
         query=(WAIT,),
-        faults=("invalid_graph", "invalid_input", "scope_missing", "no_backend", "idempotency_mismatch", "queue_full"),
+        faults=(
+            "invalid_graph",
+            "invalid_input",
+            "asset_unknown",
+            "scope_missing",
+            "no_backend",
+            "idempotency_mismatch",
+            "queue_full",
+            "quota_exceeded",
+        ),
     ),
     Route(
         "POST",
@@ -303,9 +322,10 @@ ROUTES = (
         upload_file,
         "Upload a file",
         answer=AssetRecord,
+        query=(Query("ttl", "seconds after which it may be deleted", float, None, 1.0, MAX_TTL),),
         upload=True,
         aliases=(("POST", "/v1/files/upload"),),
-        faults=("empty_file", "bad_file_name", "wrong_file_type", "too_large"),
+        faults=("empty_file", "bad_file_name", "wrong_file_type", "too_large", "quota_exceeded"),
     ),
     Route(
         "GET",
@@ -314,9 +334,9 @@ ROUTES = (
         "Download a file",
         media="application/octet-stream",
         aliases=(("GET", "/v1/files/{id}/{name}"),),
-        faults=("not_found",),
+        faults=("not_found", "range_unsatisfiable"),
     ),
-    Route("DELETE", "/v1/files/{id}", delete_file, "Delete a file", faults=("not_found",)),
+    Route("DELETE", "/v1/files/{id}", delete_file, "Delete a file", faults=("not_found", "in_use")),
     Route("GET", "/v1/workflows", list_workflows, "Stored workflows", answer=list[WorkflowRecord]),
     Route(
         "POST",
