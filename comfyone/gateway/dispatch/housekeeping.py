@@ -44,7 +44,7 @@ class Housekeeping:
         chores = [
             (self.fail_stranded, min(5.0, self._limits.schedule / 4)),
             (self.prune_jobs, min(60.0, self._limits.retention / 4)),
-            (self.expire_files, EXPIRY),
+            (self.expire_files, min(EXPIRY, self._limits.retention / 4)),
             (self.sweep_blobs, BLOB_AGE),
         ]
         await asyncio.gather(*(self._repeat(chore, pause) for chore, pause in chores))
