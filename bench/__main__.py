@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from bench import emulator, imports, latency, machine, submissions
+from bench import emulator, imports, latency, machine, submissions, transfers
 from bench.figures import Figure, show
 from scripts.demo import stop_cleanly
 
@@ -21,7 +21,7 @@ REPORT = Path(__file__).parent.parent / "bench-output" / "report.json"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure comfyone on this machine.")
-    names = ("imports", "submissions", "sandbox", "latency")
+    names = ("imports", "submissions", "sandbox", "latency", "transfers")
     parser.add_argument("--only", action="append", choices=names, help="measure this alone; repeatable")
     parser.add_argument("--quick", action="store_true", help="fewer rounds: seconds instead of minutes, less exact")
     parser.add_argument("--comfyui", metavar="URL", help="a real ComfyUI; else one is fetched and started")
@@ -32,6 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "submissions": lambda: submissions.measure(chosen.quick),
         "sandbox": lambda: emulator.measure(chosen.quick),
         "latency": lambda: latency.measure(chosen.quick, chosen.comfyui),
+        "transfers": lambda: transfers.measure(chosen.quick),
     }
     stop_cleanly()
     load = os.getloadavg()[0]

@@ -7,7 +7,7 @@ ComfyOneError
 │   ├── PermissionDeniedError  403: the key lacks a scope
 │   ├── NotFoundError          404: unknown, or not yours
 │   ├── ConflictError          409: taken, finished, or repeated with another body
-│   ├── InvalidRequestError    400, 405, 413, 415, 422: what was sent is wrong; repeating it won't help
+│   ├── InvalidRequestError    400, 405, 413, 415, 416, 422: what was sent is wrong; repeating it won't help
 │   ├── RateLimitError         429: full; ``retry_after`` says when
 │   ├── ServerError            5xx
 │   └── ConnectionError        no answer: refused, reset, timed out
@@ -125,7 +125,7 @@ class ConflictError(APIError):
 
 
 class InvalidRequestError(APIError):
-    """HTTP 400, 405, 413, 415 or 422: what was sent is wrong, and sending it again won't help."""
+    """HTTP 400, 405, 413, 415, 416 or 422: what was sent is wrong, and sending it again won't help."""
 
 
 class RateLimitError(APIError):
@@ -155,6 +155,7 @@ _BY_STATUS: Mapping[int, type[APIError]] = {
     409: ConflictError,
     413: InvalidRequestError,
     415: InvalidRequestError,
+    416: InvalidRequestError,
     422: InvalidRequestError,
     429: RateLimitError,
 }
@@ -238,6 +239,13 @@ FAULTS: Mapping[str, FaultKind] = {
     "idempotency_mismatch": FaultKind(
         409, "this Idempotency-Key came before with another body", "use a new key for a new job"
     ),
+    "in_use": FaultKind(409, "a job that has not ended needs it", "cancel the job, or wait for its end"),
+    "quota_exceeded": FaultKind(
+        413,  # and not 429: waiting frees nothing, and a client that tried again would send all of it for nothing
+        "the tenant's files would have more bytes, or have more, than it may keep",
+        "delete files, or ask the operator for more room",
+    ),
+    "range_unsatisfiable": FaultKind(416, "the file ends before the range begins", "see Content-Range for its size"),
     "too_large": FaultKind(413, "the body is over the limit", "send less, or ask the operator to raise the limit"),
     "invalid_input": FaultKind(
         422, "a value does not fit the declared input", "see the workflow's inputs for types and ranges"
@@ -287,6 +295,7 @@ class Fault(ComfyOneError):
         message: What is wrong, naming the input.
         field: The input concerned, as the caller spelled it.
         hint: What to do, where the table's hint is too general.
+        headers: What an answer over HTTP must say besides.
     """
 
     def __init__(
@@ -297,6 +306,7 @@ class Fault(ComfyOneError):
         field: str | None = None,
         hint: str | None = None,
         retry_after: float | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         kind = FAULTS[slug]
         super().__init__(message, {"field": field} if field else None, hint=hint or kind.hint)
@@ -304,3 +314,4 @@ class Fault(ComfyOneError):
         self.field = field
         self.status = kind.status
         self.retry_after = retry_after
+        self.headers: dict[str, str] = dict(headers or {})

@@ -46,6 +46,8 @@ class GatewaySettings(BaseModel):
     bootstrap_key: SecretStr | None = Field(None, description="key of a tenant 'default' that the first start makes")
     max_body: int = Field(16 * 1024**2, ge=1024, description="largest JSON body")
     max_upload: int = Field(2 * 1024**3, ge=1, description="largest file")
+    max_bytes: int | None = Field(None, ge=0, description="bytes of a tenant's files together; none: any number")
+    upload_ttl: float | None = Field(None, gt=0, description="how long an upload is kept; none: until it is deleted")
     max_sockets: int = Field(64, ge=1, description="open WebSockets of one tenant")
     max_queued: int | None = Field(100_000, ge=1, description="jobs of one tenant that wait")
     max_running: int | None = Field(None, ge=1, description="jobs of one tenant that backends have")

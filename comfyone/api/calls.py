@@ -78,9 +78,10 @@ class Calls:
         """DELETE a workflow."""
         return Call("DELETE", f"v1/workflows/{_segment('workflow_id', workflow_id)}")
 
-    def upload_file(self, upload: Upload) -> Call:
+    def upload_file(self, upload: Upload, ttl: float | None = None) -> Call:
         """POST a file. The same bytes are the same file, so it may be sent twice."""
-        return Call("POST", "v1/files", upload=upload, read_timeout=TRANSFER_TIMEOUT)
+        self._refuse_extensions({"ttl": ttl})
+        return Call("POST", "v1/files", {"ttl": ttl}, upload=upload, read_timeout=TRANSFER_TIMEOUT)
 
     def prompt(self, payload: PromptPayload, idempotency_key: str | None = None, wait: float | None = None) -> Call:
         """POST a job of a stored workflow; a gateway may hold the answer back for up to ``wait`` seconds until it ends."""

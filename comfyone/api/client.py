@@ -121,18 +121,23 @@ class ComfyOneClient:
     # Files
 
     def upload_file(
-        self, file_path: str | os.PathLike[str] | bytes | BinaryIO, *, name: str | None = None
+        self,
+        file_path: str | os.PathLike[str] | bytes | BinaryIO,
+        *,
+        name: str | None = None,
+        ttl: float | None = None,
     ) -> APIResponse:
         """Upload a file; ``data["Path"]`` is the value for an image input.
 
         Args:
             file_path: A path, an open binary file (sent from where it stands), or bytes.
             name: The name to give it; bytes need one.
+            ttl: Seconds after which a gateway may delete it; kept until it is deleted by default.
 
         Raises:
             FileNotFoundError: There is no such file.
         """
-        return self.transport.send(self.calls.upload_file(Upload.of(file_path, name)))
+        return self.transport.send(self.calls.upload_file(Upload.of(file_path, name), ttl))
 
     def download_file(self, url: str, save_path: str | os.PathLike[str] | None = None) -> Path:
         """Fetch a result into a file, which appears complete or not at all.

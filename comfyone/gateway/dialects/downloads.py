@@ -1,35 +1,137 @@
-"""Files as answers: streamed, cacheable by content hash, with Range, and never run by a browser as ours."""
+"""Files as answers: streamed, cacheable by content hash, in parts on request, and never run by a browser as ours."""
 
 from __future__ import annotations
 
+import asyncio
+import os
+import secrets
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import quote
 
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from comfyone.errors import Fault
+from comfyone.gateway.dialects.conditions import Version, parts_of
 from comfyone.gateway.domain.files import Asset
 
 __all__ = ["file_response"]
 
+CHUNK = 128 * 1024
+"""Bytes of a download that are in memory at a time. Up to this much is read where we are: a thread would cost more."""
+
 _SHOWN = ("image/", "video/", "audio/")
 """Types that a browser may show in place; anything else, and SVG, which can hold scripts, is only for saving."""
 
+Piece = bytes | tuple[int, int]
+"""What an answer's body is made of: bytes, or a part of the file (first byte, byte after the last)."""
+
 
 def file_response(request: Request, asset: Asset, path: Path) -> Response:
-    etag = f'"{asset.hash}"'
+    """The answer to a GET or HEAD of an asset.
+
+    Raises:
+        Fault: ``not_found`` when the bytes are gone; ``range_unsatisfiable``.
+    """
+    version = Version(asset.hash, asset.created_at)
+    headers = {**_headers(asset), "ETag": version.etag, "Last-Modified": version.last_modified}
+    if version.is_known(request.headers):
+        return Response(status_code=304, headers=headers)
+    size = _size(path, asset)
+    headers |= {"Content-Type": asset.mime, "Accept-Ranges": "bytes", "Content-Length": str(size)}
+    if request.method == "HEAD":  # which knows no parts
+        return Response(headers=headers)
+    parts = parts_of(request.headers.get("range"), size) if version.is_continued(request.headers) else None
+    if parts is None:
+        return _FileAnswer(path, [(0, size)], 200, headers)
+    if not parts:
+        message = f"'{asset.name}' has {size:,} bytes, none of them in this range"
+        raise Fault("range_unsatisfiable", message, field="Range", headers={"Content-Range": f"bytes */{size}"})
+    if len(parts) == 1:
+        [(start, end)] = parts
+        headers |= {"Content-Range": f"bytes {start}-{end - 1}/{size}", "Content-Length": str(end - start)}
+        return _FileAnswer(path, parts, 206, headers)
+    return _several(path, parts, size, headers)
+
+
+def _headers(asset: Asset) -> dict[str, str]:
     shown = asset.mime.startswith(_SHOWN) and asset.mime != "image/svg+xml"
-    headers = {
-        "ETag": etag,
+    return {
         "Cache-Control": "private, max-age=31536000, immutable",
         "Content-Disposition": f"{'inline' if shown else 'attachment'}; filename*=UTF-8''{quote(asset.name, safe='')}",
         "X-Content-Type-Options": "nosniff",
         "Content-Security-Policy": "sandbox; default-src 'none'",
     }
-    known = request.headers.get("if-none-match", "")
-    if etag in known or known.strip() == "*":
-        return Response(status_code=304, headers=headers)
-    if not path.is_file():
-        raise Fault("not_found", f"the bytes of '{asset.name}' are gone", field="id")
-    return FileResponse(path, media_type=asset.mime, headers=headers)
+
+
+def _size(path: Path, asset: Asset) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError as error:
+        raise Fault("not_found", f"the bytes of '{asset.name}' are gone", field="id") from error
+
+
+def _several(path: Path, parts: Sequence[tuple[int, int]], size: int, headers: dict[str, str]) -> Response:
+    boundary = secrets.token_hex(16)
+    pieces = list(_framed(parts, size, boundary, headers["Content-Type"]))
+    length = sum(len(piece) if isinstance(piece, bytes) else piece[1] - piece[0] for piece in pieces)
+    headers |= {"Content-Type": f"multipart/byteranges; boundary={boundary}", "Content-Length": str(length)}
+    return _FileAnswer(path, pieces, 206, headers)
+
+
+def _framed(parts: Sequence[tuple[int, int]], size: int, boundary: str, mime: str) -> Iterator[Piece]:
+    for start, end in parts:
+        head = f"--{boundary}\r\nContent-Type: {mime}\r\nContent-Range: bytes {start}-{end - 1}/{size}\r\n\r\n"
+        yield head.encode()
+        yield start, end
+        yield b"\r\n"
+    yield f"--{boundary}--\r\n".encode()
+
+
+class _FileAnswer(Response):
+    """Sends pieces of a file as fast as the client takes them. Between two chunks it holds no thread."""
+
+    def __init__(self, path: Path, pieces: Sequence[Piece], status: int, headers: dict[str, str]) -> None:
+        self._file = path.open("rb", buffering=0)  # from here on the file is ours to its end, whoever deletes it
+        self._pieces = pieces
+        self.status_code = status
+        self.background = None
+        self.init_headers(headers)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._file:
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            gone = asyncio.ensure_future(_gone(receive))
+            try:
+                async for chunk in _chunks(self._file, self._pieces):
+                    if gone.done():
+                        return  # the server takes what we send to a client that has left, and drops it
+                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            finally:
+                gone.cancel()
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _gone(receive: Receive) -> None:
+    """Until the client has left."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _chunks(file: BinaryIO, pieces: Sequence[Piece]) -> AsyncIterator[bytes]:
+    for piece in pieces:
+        if isinstance(piece, bytes):
+            yield piece
+            continue
+        start, end = piece
+        large = end - start > CHUNK
+        while start < end:
+            wanted = (file.fileno(), min(CHUNK, end - start), start)
+            chunk = await asyncio.to_thread(os.pread, *wanted) if large else os.pread(*wanted)
+            if not chunk:
+                raise EOFError("a stored file is shorter than it was")
+            yield chunk
+            start += len(chunk)

@@ -141,8 +141,7 @@ class _Place:
             response = await self._answer(Request(scope, receive, send))
         except Fault as fault:
             response = self._codec.failure(fault, request_id_of(scope))
-            if fault.slug == "method_not_allowed":
-                response.headers["Allow"] = ", ".join(self._methods)
+            response.headers.update(fault.headers)
         except Exception:  # noqa: BLE001 - the HTTP edge: no traceback leaves
             logger.exception("{} {} failed, request {}", scope["method"], scope["path"], request_id_of(scope))
             response = self._codec.failure(Fault("internal", "the gateway failed"), request_id_of(scope))
@@ -151,7 +150,11 @@ class _Place:
     async def _answer(self, request: Request) -> Response:
         route = self._methods.get("GET" if request.method == "HEAD" else request.method)
         if route is None:
-            raise Fault("method_not_allowed", f"{request.method} {request.scope['path']} is not served here")
+            raise Fault(
+                "method_not_allowed",
+                f"{request.method} {request.scope['path']} is not served here",
+                headers={"Allow": ", ".join(self._methods)},
+            )
         principal = NOBODY if route.open else await self._authenticator.authenticate(key_of(request.scope))
         answer = await route.handler(Call(request, principal, self._services, route, self._limit))
         return answer if isinstance(answer, Response) else self._codec.success(answer)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from comfyone.gateway.domain.evidence import FileRef, Gone, Produced
-from comfyone.gateway.domain.files import Asset, Blob, Output, kind_of, mime_of_name
+from comfyone.gateway.domain.files import Asset, Blob, Output, kind_of, mime_of_name, plain_name
 from comfyone.gateway.domain.ids import new_id
 from comfyone.gateway.ports import Blobs, Driver
 
@@ -49,6 +49,8 @@ class Collector:
                 hint="declare a node that saves something, such as SaveImage",
             )
         self.start(wanted)
+        for file in {item.file for item in wanted if item.file}:
+            await self._blob(file)
         order = {node_id: position for position, node_id in enumerate(self._nodes)}
         return [await self._output(item) for item in sorted(wanted, key=lambda item: order.get(item.node_id, 0))]
 
@@ -64,15 +66,23 @@ class Collector:
     async def _output(self, item: Produced) -> Output:
         if item.file is None:
             return Output(item.node_id, item.kind, value=msgspec.json.encode(item.value))
-        try:
-            blob = await self._fetching[item.file]
-        except BaseException:
-            self._fetching.pop(item.file, None)  # so that another try fetches again
-            raise
-        mime = blob.mime or mime_of_name(item.file.filename)
-        name = item.file.filename.rpartition("/")[2] or "output"
+        blob = await self._blob(item.file)
+        if not self._blobs.renew(blob.hash):
+            # It came hours ago, early in a long run, and has been swept as nobody's.
+            self._fetching.pop(item.file)
+            self.start([item])
+            blob = await self._blob(item.file)
+        name = plain_name(item.file.filename, "output")
+        mime = blob.mime or mime_of_name(name)
         asset = Asset(new_id(), self._tenant_id, blob.hash, name, mime, blob.size, time.time())
         return Output(item.node_id, kind_of(mime), name, asset)
+
+    async def _blob(self, file: FileRef) -> Blob:
+        try:
+            return await self._fetching[file]
+        except BaseException:
+            self._fetching.pop(file, None)  # so that another try fetches again
+            raise
 
     async def _fetch(self, file: FileRef) -> Blob:
         blob = await self._blobs.put(self._driver.fetch(file))

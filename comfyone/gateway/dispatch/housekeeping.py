@@ -27,6 +27,9 @@ KEPT_DELIVERIES = 1000
 WAITING_DELIVERIES = 10_000
 """Messages that wait for a webhook; older ones are given up."""
 
+EXPIRY = 5.0
+"""Seconds between two looks for uploads whose time is over."""
+
 BLOB_AGE = 3600.0
 """A blob without an asset is left alone this long: its asset may be about to be committed."""
 
@@ -48,6 +51,7 @@ class Housekeeping:
             (self.fail_stranded, min(5.0, self._limits.schedule / 4)),
             (self.prune_jobs, min(60.0, self._limits.retention / 4)),
             (self.prune_deliveries, min(60.0, self._limits.retention / 4)),
+            (self.expire_files, min(EXPIRY, self._limits.retention / 4)),
             (self.sweep_blobs, BLOB_AGE),
         ]
         await asyncio.gather(*(self._repeat(chore, pause) for chore, pause in chores))
@@ -98,8 +102,16 @@ class Housekeeping:
             while await self._store.submit(prune, soon=True) >= BATCH:
                 pass
 
+    async def expire_files(self) -> None:
+        """Forgets uploads whose time is over, unless a job that has not ended needs them."""
+        while expired := await self._store.read(lambda session: session.engine.expiring(time.time(), BATCH)):
+            await self._store.write(partial(_expire, asset_ids=expired))
+
     async def sweep_blobs(self) -> None:
-        """Deletes bytes that no asset names any more."""
+        """Deletes bytes that no asset names any more.
+
+        An asset that appears after the look names bytes that were put, or renewed, just before: `Blobs.delete` sees it.
+        """
         hashes = self._blobs.aged(BLOB_AGE)
         while batch := await asyncio.to_thread(lambda: list(islice(hashes, SWEEP))):
             for orphan in await self._store.read(partial(_orphans, hashes=batch)):
@@ -112,6 +124,10 @@ def _orphans(session: Session, *, hashes: list[str]) -> list[str]:
 
 def _prune_deliveries(session: Session, *, webhook_id: str, before: float) -> int:
     return session.outbox.prune(webhook_id, before, keep=KEPT_DELIVERIES, waiting=WAITING_DELIVERIES, limit=BATCH)
+
+
+def _expire(session: Session, *, asset_ids: list[str]) -> None:
+    session.engine.expire(asset_ids, time.time())
 
 
 def _fail_stranded(session: Session, *, tenant_id: str, usable: list[str], before: float, failure: Failure) -> None:

@@ -182,6 +182,13 @@ class Link:
         finally:
             self._placing.pop(name, None)
 
+    def mislaid(self, complaint: str) -> bool:
+        """Whether a refusal names a file that was placed. It was taken away then, and so may others: all are placed anew."""
+        if not any(value in complaint for value in self._placed.values()):
+            return False
+        self._placed.clear()
+        return True
+
     async def close(self) -> None:
         tasks = [self._task, self._socket] if self._socket else [self._task]
         for task in tasks:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import PurePosixPath
 from typing import Any
 
 import msgspec
 
+from comfyone.errors import Fault
 from comfyone.gateway.dispatch.link import Link
 from comfyone.gateway.domain.catalogue import spelled
-from comfyone.gateway.domain.files import parse_asset_path
+from comfyone.gateway.domain.files import parse_asset_path, suffix_of
 from comfyone.gateway.domain.jobs import Job
 from comfyone.gateway.ports import Blobs, Store
 from comfyone.gateway.services.graphs import Graphs
@@ -50,8 +50,10 @@ async def _place(path: str, job: Job, link: Link, store: Store, blobs: Blobs) ->
     asset_id = parse_asset_path(path)
     assert asset_id is not None
     asset = await store.read(lambda session: session.tenant(job.tenant_id).asset(asset_id))
-    name = asset.hash[:32] + PurePosixPath(asset.name).suffix.lower()
-    return await link.place(name, blobs.path(asset.hash))
+    try:
+        return await link.place(asset.hash[:32] + suffix_of(asset.name), blobs.path(asset.hash))
+    except FileNotFoundError as error:
+        raise Fault("not_found", f"the bytes of file '{asset_id}' are gone", hint="upload it again") from error
 
 
 def _map_inputs(graph: Mapping[str, Any], change: Callable[[str], str]) -> dict[str, Any]:

@@ -136,7 +136,7 @@ class Run:
         async with self._link.sending:
             return await self._send()
 
-    async def _send(self) -> bool:
+    async def _send(self, *, again: bool = False) -> bool:
         """Sends the graph. Returns whether the backend may have it; otherwise the job has been dealt with."""
         graph = await self._graph()
         if graph is None:
@@ -151,6 +151,8 @@ class Run:
             self._link.answered()
             self._link.warm = models_of(self.job.needs)
         except Refused as error:
+            if not again and self._link.mislaid(error.failure.message):
+                return await self._send(again=True)
             await self._accept_refusal(error)
             return False
         except Unsent as error:
@@ -164,7 +166,10 @@ class Run:
         concerned = [failure for node_id, failure in left_out.items() if node_id in (self.job.outputs or left_out)]
         if concerned:
             await self._stop()
-            await self._end(JobState.FAILED, "refused in part", concerned[0])
+            if self._link.mislaid(concerned[0].message):
+                await self._give_back(f"an input file was gone from backend '{self._link.backend.name}'")
+            else:
+                await self._end(JobState.FAILED, "refused in part", concerned[0])
             return False
         if self._cancelling:
             await self._stop_and_look()
@@ -185,6 +190,8 @@ class Run:
             return await graph_for(self.job, self._link, self._tools.graphs, self._tools.store, self._tools.blobs)
         except Fault as fault:
             await self._end(JobState.FAILED, "no input", Failure("input_missing", fault.message, hint=fault.hint))
+        except Refused as error:
+            await self._end(JobState.FAILED, "input refused", error.failure)
         except Unreachable as error:
             await self._return_unsent(error)
         return None

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import mimetypes
 import re
+import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from comfyone.errors import Fault
 
@@ -12,16 +15,27 @@ __all__ = [
     "Asset",
     "Blob",
     "Output",
+    "asset_ids_in",
     "asset_path",
     "check_file_name",
     "kind_of",
     "mime_of_name",
     "parse_asset_path",
+    "plain_name",
     "sniff_mime",
+    "suffix_of",
 ]
 
 _ASSET_PATH = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/[^/]+")
 MAX_NAME = 200
+"""Longest file name, in bytes."""
+
+_SUFFIX = re.compile(r"\.[a-z0-9]{1,10}")
+_CONTROLS = frozenset({"Cc", "Cs", "Zl", "Zp"})
+"""Unicode categories of what no name needs: controls, halves of surrogate pairs, separators of lines."""
+
+_DIRECTIONS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+"""What turns the direction of writing, with which ``exe.png`` can be made to look like ``gnp.exe``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +49,7 @@ class Blob:
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """A file that a tenant holds: an upload, or the output of a job."""
+    """A file that a tenant holds: an upload, or the output of a job. ``expires_at`` is when an upload may go."""
 
     id: str
     tenant_id: str
@@ -44,6 +58,7 @@ class Asset:
     mime: str
     size: int
     created_at: float
+    expires_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,15 +114,37 @@ def check_file_name(name: str | None) -> str:
     """The name an upload keeps.
 
     Raises:
-        Fault: ``bad_file_name`` for anything that is more than a plain name: a path, ``..``, control characters, nothing.
+        Fault: ``bad_file_name`` for anything that is more than a plain name: a path, ``..``, characters that control
+            the writing or its direction, nothing.
     """
     if not name or name in (".", ".."):
         raise Fault("bad_file_name", "the upload has no file name", field="file")
-    if any(character in "/\\" or ord(character) < 32 or ord(character) == 127 for character in name):
+    if not all(map(_plain, name)):
         raise Fault("bad_file_name", f"{name[:80]!r} is not a plain file name", field="file")
     if len(name.encode("utf-8", "replace")) > MAX_NAME:
         raise Fault("bad_file_name", f"the file name is longer than {MAX_NAME} bytes", field="file")
     return name
+
+
+def plain_name(name: str, fallback: str) -> str:
+    """The last part of a name that a server gave to a file, without what `check_file_name` would refuse."""
+    last = "".join(filter(_plain, name.replace("\\", "/").rpartition("/")[2]))
+    if len(last.encode()) > MAX_NAME:
+        suffix = suffix_of(last)
+        last = last.encode()[: MAX_NAME - len(suffix)].decode(errors="ignore") + suffix
+    return fallback if last in ("", ".", "..") else last
+
+
+def suffix_of(name: str) -> str:
+    """The extension of a name, such as ``.png``; empty when it has none, or none that is safe on any server."""
+    stem, dot, suffix = name.lower().rpartition(".")
+    return dot + suffix if stem and _SUFFIX.fullmatch(dot + suffix) else ""
+
+
+def _plain(character: str) -> bool:
+    if character.isascii():
+        return character.isprintable() and character not in "/\\"
+    return unicodedata.category(character) not in _CONTROLS and character not in _DIRECTIONS
 
 
 def asset_path(asset: Asset) -> str:
@@ -119,3 +156,13 @@ def parse_asset_path(value: str) -> str | None:
     """The id of the asset that an image input's value names, or None when it is no asset's path."""
     match = _ASSET_PATH.fullmatch(value)
     return match[1] if match else None
+
+
+def asset_ids_in(value: Any) -> Iterator[str]:
+    """The ids of all assets that a value names, however deep."""
+    if isinstance(value, str):
+        if asset_id := parse_asset_path(value):
+            yield asset_id
+    elif isinstance(value, dict | list | tuple):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from asset_ids_in(item)

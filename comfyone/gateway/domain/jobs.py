@@ -111,6 +111,9 @@ class NewJob:
     failure: Failure | None = None
     """Why no backend can ever run it: it is accepted, and fails at once."""
 
+    assets: tuple[str, ...] = ()
+    """The ids of the files that it needs."""
+
     idempotency_key: str | None = None
     digest: bytes = b""
 

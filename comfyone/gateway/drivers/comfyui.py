@@ -127,6 +127,9 @@ class ComfyUIDriver:
             form.add_field("image", file, filename=name, content_type="application/octet-stream")
             async with self._request("POST", "/upload/image", data=form, timeout=_TRANSFER) as response:
                 answer = await _json(response)
+        if response.status == 413:
+            text = f"the server takes no file as large as '{name}'"
+            raise Refused(Failure("rejected", text, hint="start ComfyUI with a larger --max-upload-size"))
         if response.status != 200 or not isinstance(answer, dict) or "name" not in answer:
             raise Unreachable(f"{self._url} answered POST /upload/image with {response.status}")
         subfolder = answer.get("subfolder")

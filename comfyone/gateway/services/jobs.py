@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from comfyone.errors import Fault
-from comfyone.gateway.domain.files import parse_asset_path
+from comfyone.gateway.domain.files import asset_ids_in, parse_asset_path
 from comfyone.gateway.domain.ids import new_id
 from comfyone.gateway.domain.jobs import TERMINAL, JobEvent, JobState, NewJob
 from comfyone.gateway.domain.tenants import Principal, Scope
@@ -22,10 +22,14 @@ from comfyone.gateway.ports import Bus, Dispatch, JobView, Session, Store, Tenan
 from comfyone.gateway.services.allowances import Allowances
 from comfyone.gateway.services.catalog import Catalog
 from comfyone.gateway.services.fetching import Fetching, remote_images
+from comfyone.gateway.services.quota import Quota
+from comfyone.graph.document import Graph, with_values
 
 __all__ = ["Jobs", "Submission"]
 
 MAX_KEY = 255
+MAX_FILES = 1000
+"""Files that one job may need."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,7 @@ class Jobs:
         catalog: Catalog,
         allowances: Allowances,
         fetching: Fetching,
+        quota: Quota,
     ) -> None:
         self._store = store
         self._bus = bus
@@ -68,6 +73,7 @@ class Jobs:
         self._catalog = catalog
         self._allowances = allowances
         self._fetching = fetching
+        self._quota = quota
 
     async def run(self, principal: Principal, submission: Submission, wait: float) -> tuple[JobView, bool]:
         """Queues a job, and gives it as soon as it has ended or after ``wait`` seconds; otherwise as `submit`."""
@@ -100,6 +106,7 @@ class Jobs:
         if submission.idempotency_key is not None and not 0 < len(submission.idempotency_key) <= MAX_KEY:
             raise Fault("invalid_body", f"an Idempotency-Key has 1 to {MAX_KEY} characters", field="Idempotency-Key")
         try:
+            await self._quota.require_room(principal, 0)
             return await self._checked(principal.tenant_id, submission)
         except Fault:
             earlier = await self._replayed(principal.tenant_id, submission)
@@ -163,6 +170,7 @@ class Jobs:
             free_cache=submission.free_cache,
             free_gpu=submission.free_gpu,
             created_at=time.time(),
+            assets=_files_needed(graph, values),
             idempotency_key=submission.idempotency_key,
             digest=submission.digest,
         )
@@ -255,6 +263,19 @@ class Jobs:
     async def queue(self, tenant_id: str, limit: int) -> list[str]:
         """The ids of a tenant's waiting jobs, the next one first."""
         return await self._store.read(lambda session: session.tenant(tenant_id).queue(limit))
+
+
+def _files_needed(graph: Graph, values: Values) -> tuple[str, ...]:
+    """The ids of all assets that the nodes of a job name.
+
+    Raises:
+        Fault: ``invalid_input`` when they are too many.
+    """
+    nodes = with_values(graph, values).values()
+    found = {asset_id for node in nodes for asset_id in asset_ids_in(node["inputs"])}
+    if len(found) > MAX_FILES:
+        raise Fault("invalid_input", f"the job needs {len(found):,} files, at most {MAX_FILES:,} are placed for one")
+    return tuple(found)
 
 
 def _history(door: TenantDoor, job_id: str, after: int) -> tuple[JobState, list[JobEvent]]:

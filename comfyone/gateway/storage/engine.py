@@ -35,6 +35,9 @@ _USAGE = (
 KEPT_CONDITIONS = 100
 """Changes of a backend's condition that are kept."""
 
+_NO_RESULT = "NOT EXISTS (SELECT 1 FROM outputs WHERE asset_id = assets.id)"
+_UNUSED = "NOT EXISTS (SELECT 1 FROM asset_uses WHERE asset_id = assets.id)"
+
 
 class SqlEngine:
     """See `comfyone.gateway.ports.Engine`."""
@@ -217,7 +220,7 @@ class SqlEngine:
         )
         if moved:
             self._close_attempt(job, outcome, now, fatal=fatal)
-            self._add_outputs(job, outputs)
+            self._add_outputs(job, outputs, now)
             size = sum(output.asset.size for output in outputs if output.asset)
             self._add_usage(job, now, seconds=seconds, state=state, size=size)
         return moved
@@ -283,11 +286,24 @@ class SqlEngine:
                 self._sql.run(f"DELETE FROM {table} WHERE job_id = ?", (job_id,))
             self._sql.run("DELETE FROM jobs WHERE id = ?", (job_id,))
             for asset in assets:
-                self._sql.run(
-                    "DELETE FROM assets WHERE id = ? AND uploaded = 0 AND NOT EXISTS (SELECT 1 FROM outputs WHERE asset_id = assets.id)",
-                    asset,
-                )
+                # What a waiting job still needs goes with the uploads that have expired.
+                self._sql.run(f"UPDATE assets SET expires_at = 0 WHERE id = ? AND uploaded = 0 AND {_NO_RESULT}", asset)
+                self._sql.run(f"DELETE FROM assets WHERE id = ? AND expires_at = 0 AND {_UNUSED}", asset)
         return len(rows)
+
+    def expiring(self, now: float, limit: int) -> list[str]:
+        """Assets whose time is over, and which no job needs any more."""
+        rows = self._sql.all(
+            f"SELECT id FROM assets WHERE expires_at <= ? AND {_UNUSED} ORDER BY expires_at LIMIT ?", (now, limit)
+        )
+        return [row[0] for row in rows]
+
+    def expire(self, asset_ids: Iterable[str], now: float) -> None:
+        """Forgets those of the assets that are still `expiring`; one that is also a job's result stays as long as that."""
+        for asset_id in asset_ids:
+            still = f"WHERE id = ? AND expires_at <= ? AND {_UNUSED}"
+            self._sql.run(f"DELETE FROM assets {still} AND {_NO_RESULT}", (asset_id, now))
+            self._sql.run(f"UPDATE assets SET uploaded = 0, expires_at = NULL {still}", (asset_id, now))
 
     def orphaned(self, hashes: Iterable[str]) -> list[str]:
         """Those hashes that no asset has."""
@@ -304,10 +320,10 @@ class SqlEngine:
             (now, outcome, int(fatal), job.id, job.attempt),
         )
 
-    def _add_outputs(self, job: Job, outputs: Sequence[Output]) -> None:
+    def _add_outputs(self, job: Job, outputs: Sequence[Output], now: float) -> None:
         door = SqlTenantDoor(self._sql, job.tenant_id)
         for position, output in enumerate(outputs):
-            asset = door.add_asset(output.asset, uploaded=False) if output.asset else None
+            asset = door.add_asset(replace(output.asset, created_at=now), uploaded=False) if output.asset else None
             self._sql.run(
                 "INSERT INTO outputs (job_id, position, node_id, kind, name, asset_id, value) VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (job.id, position, output.node_id, output.kind, output.name, asset.id if asset else None, output.value),

@@ -37,7 +37,7 @@ __all__ = [
 TENANT = "id, name, created_at, policy"
 KEY = "id, tenant_id, name, hint, scopes, created_at, expires_at, revoked_at, workflows"
 BACKEND = "id, tenant_id, name, instance_id, url, state, weight, labels, shared, created_at"
-ASSET = "id, tenant_id, hash, name, mime, size, created_at"
+ASSET = "id, tenant_id, hash, name, mime, size, created_at, expires_at"
 WORKFLOW = "w.id, w.tenant_id, w.name, v.version, v.inputs, v.outputs, v.graph, w.created_at, v.created_at"
 JOB = (
     "id, tenant_id, workflow_id, version, state, priority, labels, needs, wanted_backend_id, backend_id, attempt, cancelling, "

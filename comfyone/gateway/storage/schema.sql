@@ -90,11 +90,12 @@ CREATE TABLE assets (
     size BIGINT NOT NULL,
     uploaded BIGINT NOT NULL,  -- 1: kept until its owner deletes it; 0: kept as long as a job's output needs it
     created_at DOUBLE PRECISION NOT NULL,
-    expires_at DOUBLE PRECISION,
+    expires_at DOUBLE PRECISION,  -- when an upload may go, unless a job needs it; NULL: never
     UNIQUE (tenant_id, hash, name)
 );
 
 CREATE INDEX assets_by_hash ON assets (hash);
+CREATE INDEX assets_by_age ON assets (tenant_id, created_at, hash, size);
 CREATE INDEX assets_expiring ON assets (expires_at) WHERE expires_at IS NOT NULL;
 
 CREATE TABLE jobs (
@@ -130,6 +131,15 @@ CREATE INDEX jobs_waiting ON jobs (tenant_id, rank, id) WHERE state = 'queued';
 CREATE INDEX jobs_placed ON jobs (tenant_id) WHERE state IN ('dispatched', 'running');
 CREATE INDEX jobs_by_tenant ON jobs (tenant_id, id);
 CREATE INDEX jobs_ended ON jobs (finished_at) WHERE finished_at IS NOT NULL;
+
+-- The assets that jobs need as inputs, as long as they have not ended.
+CREATE TABLE asset_uses (
+    job_id TEXT NOT NULL REFERENCES jobs (id),
+    asset_id TEXT NOT NULL REFERENCES assets (id),
+    PRIMARY KEY (job_id, asset_id)
+);
+
+CREATE INDEX asset_uses_by_asset ON asset_uses (asset_id);
 
 -- The graphs of jobs that run no stored workflow.
 CREATE TABLE job_graphs (

@@ -40,7 +40,7 @@ _VERSION = (
 )
 _MINE = "WHERE w.tenant_id = :tenant AND w.deleted_at IS NULL "
 _OUTPUTS = (
-    "SELECT o.node_id, o.kind, o.name, o.value, a.id, a.tenant_id, a.hash, a.name, a.mime, a.size, a.created_at "
+    "SELECT o.node_id, o.kind, o.name, o.value, a.id, a.tenant_id, a.hash, a.name, a.mime, a.size, a.created_at, a.expires_at "
     "FROM outputs o LEFT JOIN assets a ON a.id = o.asset_id AND a.tenant_id = :tenant WHERE o.job_id = :job ORDER BY o.position"
 )
 _AHEAD = (
@@ -52,6 +52,15 @@ _NEW_JOB = (
     "cancelling, free_cache, free_gpu, input_values, output_nodes, last_event, created_at, queued_at, not_before) "
     "VALUES (?, ?, ?, ?, 'queued', ?, ?, ?, ?, ?, 0, 0, ?, ?, ?, ?, 1, ?, ?, 0)"
 )
+_NEW_ASSET = (
+    "INSERT INTO assets (id, tenant_id, hash, name, mime, size, uploaded, created_at, expires_at) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (tenant_id, hash, name) DO UPDATE SET expires_at = CASE "
+    "WHEN excluded.uploaded = 0 THEN assets.expires_at WHEN assets.uploaded = 0 THEN excluded.expires_at "
+    "WHEN excluded.expires_at > assets.expires_at OR excluded.expires_at IS NULL THEN excluded.expires_at "
+    "ELSE assets.expires_at END, uploaded = CASE WHEN excluded.uploaded = 1 THEN 1 ELSE assets.uploaded END "
+    f"RETURNING {ASSET}"
+)
+_FOREVER = 1e18
 
 
 class SqlTenantDoor:
@@ -207,19 +216,44 @@ class SqlTenantDoor:
         return {row[0]: asset_of(row) for row in rows}
 
     def add_asset(self, asset: Asset, *, uploaded: bool) -> Asset:
-        """The asset; or the one the tenant has already with this content and name."""
+        """The asset; or the one the tenant has already with this content and name, kept as long as the longer of the two."""
         row = self._sql.one(
-            "INSERT INTO assets (id, tenant_id, hash, name, mime, size, uploaded, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?) "
-            "ON CONFLICT (tenant_id, hash, name) DO UPDATE SET uploaded = "
-            "CASE WHEN excluded.uploaded = 1 THEN 1 ELSE assets.uploaded END "
-            f"RETURNING {ASSET}",
-            (asset.id, self._tenant, asset.hash, asset.name, asset.mime, asset.size, int(uploaded), asset.created_at),
+            _NEW_ASSET,
+            (
+                asset.id,
+                self._tenant,
+                asset.hash,
+                asset.name,
+                asset.mime,
+                asset.size,
+                int(uploaded),
+                asset.created_at,
+                asset.expires_at,
+            ),
         )
         assert row is not None
         return asset_of(row)
 
+    def holds(self, hash: str) -> bool:
+        """Whether the tenant has a file of this content."""
+        statement = "SELECT 1 FROM assets WHERE tenant_id = ? AND hash = ? LIMIT 1"
+        return self._sql.one(statement, (self._tenant, hash)) is not None
+
+    def bytes_held(self, *, after: float = 0.0, until: float | None = None) -> int:
+        """The bytes of the tenant's files that came after one moment, and not after another; each content counts once."""
+        row = self._sql.one(
+            "SELECT COALESCE(SUM(size), 0) FROM (SELECT DISTINCT hash, size FROM assets WHERE tenant_id = ? "
+            "AND created_at > ? AND created_at <= ?) AS held",
+            (self._tenant, after, _FOREVER if until is None else until),
+        )
+        assert row is not None
+        return int(row[0])
+
     def delete_asset(self, asset_id: str) -> Asset:
         asset = self.asset(asset_id)
+        users = self._sql.one("SELECT job_id FROM asset_uses WHERE asset_id = ? LIMIT 1", (asset_id,))
+        if users is not None:
+            raise Fault("in_use", f"job '{users[0]}' needs '{asset.name}'", field="id")
         self._sql.run("DELETE FROM assets WHERE id = ? AND tenant_id = ?", (asset_id, self._tenant))
         return asset
 
@@ -273,6 +307,8 @@ class SqlTenantDoor:
                 job.created_at,
             ),
         )
+        if job.assets:
+            self._use(job)
         if job.graph is not None:
             self._sql.run("INSERT INTO job_graphs (job_id, graph) VALUES (?, ?)", (job.id, job.graph))
         add_event(self._sql, JobEvent(self._tenant, job.id, 1, JobState.QUEUED, job.created_at, {}))
@@ -330,6 +366,13 @@ class SqlTenantDoor:
             (self.backend(key).id, limit),
         )
         return [ConditionChange(*row) for row in rows]
+
+    def _use(self, job: NewJob) -> None:
+        """Keeps the files that a job needs from being deleted before it has ended."""
+        statement = "INSERT INTO asset_uses (job_id, asset_id) SELECT ?, id FROM assets WHERE id = ? AND tenant_id = ?"
+        for asset_id in job.assets:
+            if not self._sql.run(statement, (job.id, asset_id, self._tenant)):
+                raise Fault("asset_unknown", f"no file '{asset_id}' was uploaded")
 
     def job(self, job_id: str) -> JobView:
         return self._view(self._job_row(job_id))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from comfyone.gateway.domain.jobs import REQUEUED, Failure, JobEvent, JobState, sources
+from comfyone.gateway.domain.jobs import REQUEUED, TERMINAL, Failure, JobEvent, JobState, sources
 from comfyone.gateway.storage.rows import json_text
 from comfyone.gateway.storage.sql import Sql
 
@@ -59,6 +59,8 @@ def transition(
     if row is None:
         return False
     tenant_id, number = row
+    if target in TERMINAL:
+        sql.run("DELETE FROM asset_uses WHERE job_id = ?", (job_id,))
     type_ = REQUEUED if target is JobState.QUEUED else target
     add_event(sql, JobEvent(tenant_id, job_id, number, type_, now, data or {}))
     return True

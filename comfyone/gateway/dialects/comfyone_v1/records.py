@@ -85,6 +85,7 @@ class AssetRecord(msgspec.Struct, frozen=True):
     size: int
     hash: str
     created_at: str
+    expires_at: str | None
 
 
 class Accepted(msgspec.Struct, frozen=True):
@@ -204,7 +205,16 @@ def asset_url(asset: Asset) -> str:
 def asset_record(asset: Asset) -> AssetRecord:
     path = asset_path(asset)
     return AssetRecord(
-        asset.id, path, path, asset_url(asset), asset.name, asset.mime, asset.size, asset.hash, moment(asset.created_at)
+        id=asset.id,
+        Path=path,
+        path=path,
+        url=asset_url(asset),
+        name=asset.name,
+        mime=asset.mime,
+        size=asset.size,
+        hash=asset.hash,
+        created_at=moment(asset.created_at),
+        expires_at=None if asset.expires_at is None else moment(asset.expires_at),
     )
 
 

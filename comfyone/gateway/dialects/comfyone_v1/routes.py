@@ -47,6 +47,7 @@ from comfyone.gateway.services.jobs import Submission
 __all__ = ["ROUTES"]
 
 MAX_WAIT = 60.0
+MAX_TTL = 100 * 366 * 24 * 3600.0
 _codec = V1Codec()
 
 
@@ -120,11 +121,12 @@ def _declaration(body: WorkflowBody) -> tuple[Any, ...]:
 
 
 async def upload_file(call: Call) -> AssetRecord:
-    upload = Upload(call.request, "file", call.services.files.limit)
+    lifetime, files = call.number("ttl"), call.services.files
+    upload = Upload(call.request, "file", files.limit)
+    await files.expect(call.principal, upload.least_size)
     await upload.open()
-    return asset_record(
-        await call.services.files.upload(call.principal, upload.filename, upload.content_type, upload.chunks())
-    )
+    asset = await files.upload(call.principal, upload.filename, upload.content_type, upload.chunks(), lifetime)
+    return asset_record(asset)
 
 
 async def download_file(call: Call) -> Response:
@@ -271,6 +273,7 @@ ROUTES = (
             "queue_full",
             "rate_limited",
             "budget_spent",
+            "quota_exceeded",
         ),
     ),
     Route(
@@ -333,12 +336,14 @@ ROUTES = (
         faults=(
             "invalid_graph",
             "invalid_input",
+            "asset_unknown",
             "scope_missing",
             "no_backend",
             "idempotency_mismatch",
             "queue_full",
             "rate_limited",
             "budget_spent",
+            "quota_exceeded",
         ),
     ),
     Route(
@@ -347,9 +352,10 @@ ROUTES = (
         upload_file,
         "Upload a file",
         answer=AssetRecord,
+        query=(Query("ttl", "seconds after which it may be deleted", float, None, 1.0, MAX_TTL),),
         upload=True,
         aliases=(("POST", "/v1/files/upload"),),
-        faults=("empty_file", "bad_file_name", "wrong_file_type", "too_large"),
+        faults=("empty_file", "bad_file_name", "wrong_file_type", "too_large", "quota_exceeded"),
     ),
     Route(
         "GET",
@@ -358,9 +364,9 @@ ROUTES = (
         "Download a file",
         media="application/octet-stream",
         aliases=(("GET", "/v1/files/{id}/{name}"),),
-        faults=("not_found",),
+        faults=("not_found", "range_unsatisfiable"),
     ),
-    Route("DELETE", "/v1/files/{id}", delete_file, "Delete a file", faults=("not_found",)),
+    Route("DELETE", "/v1/files/{id}", delete_file, "Delete a file", faults=("not_found", "in_use")),
     Route("GET", "/v1/workflows", list_workflows, "Stored workflows", answer=list[WorkflowRecord]),
     Route(
         "POST",
