@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fcntl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -27,8 +27,10 @@ from comfyone.gateway.dialects.openapi import openapi_document
 from comfyone.gateway.dialects.routing import Call, Route, serve
 from comfyone.gateway.dispatch.dispatcher import Dispatcher
 from comfyone.gateway.dispatch.limits import Limits
+from comfyone.gateway.dispatch.outlook import Outlook
 from comfyone.gateway.dispatch.run import Tools
 from comfyone.gateway.domain.backends import Backend
+from comfyone.gateway.domain.jobs import JobEvent
 from comfyone.gateway.drivers.comfyui import ComfyUIDriver, client_session
 from comfyone.gateway.services.accounts import Authenticator, bootstrap
 from comfyone.gateway.services.backends import Backends
@@ -56,6 +58,7 @@ class Services:
     files: Files
     jobs: Jobs
     dispatcher: Dispatcher
+    outlook: Outlook
 
     def progress(self, job_id: str) -> float:
         return self.dispatcher.progress(job_id)
@@ -82,8 +85,14 @@ async def open_gateway(settings: GatewaySettings) -> AsyncIterator[Gateway]:
         StateInUse: when another gateway uses it.
     """
     bus = MemoryBus()
+    told: list[Callable[[JobEvent], None]] = [bus.publish]
+
+    def publish(event: JobEvent) -> None:
+        for tell in told:
+            tell(event)
+
     with _locked(settings.state_dir):
-        store = SqliteStore(database_path(settings.state_dir), bus.publish)
+        store = SqliteStore(database_path(settings.state_dir), publish)
         graphs = Graphs(store)
         blobs = LocalBlobs(settings.state_dir / "files")
         async with client_session() as session:
@@ -101,19 +110,24 @@ async def open_gateway(settings: GatewaySettings) -> AsyncIterator[Gateway]:
             if settings.bootstrap_key:
                 key = settings.bootstrap_key.get_secret_value()
                 await store.write(lambda session: bootstrap(session, key))
+            outlook = Outlook(store, bus, dispatcher.pool)
+            told.append(outlook.note)
             await dispatcher.start()
+            await outlook.start()
             catalog = Catalog(store, graphs)
             services = Services(
                 Backends(store, dispatcher, catalog, settings.backends),
                 Workflows(store, dispatcher, catalog),
                 Files(store, blobs, settings.max_upload),
-                Jobs(store, bus, dispatcher, catalog),
+                Jobs(store, bus, dispatcher, catalog, outlook),
                 dispatcher,
+                outlook,
             )
             try:
                 yield Gateway(services, Authenticator(store), bus, settings)
             finally:
                 bus.close()
+                await outlook.stop()
                 await dispatcher.stop()
                 await store.close()
 
@@ -123,7 +137,7 @@ def create_app(gateway: Gateway) -> ASGIApp:
     codec = V1Codec()
     document = openapi_document(V1_ROUTES, version("comfyone"))
     document_bytes, page = msgspec.json.encode(document), docs_page(document)
-    socket = V1Socket(gateway.authenticator, gateway.services.jobs, gateway.bus, gateway.settings.max_sockets)
+    socket = V1Socket(gateway.authenticator, gateway.services.jobs, gateway.settings.max_sockets)
 
     async def openapi(_: Call) -> Response:
         return Response(document_bytes, media_type="application/json")

@@ -24,7 +24,8 @@ from comfyone.gateway.domain.evidence import (
     WrongServer,
 )
 from comfyone.gateway.domain.jobs import Failure
-from comfyone.gateway.drivers.messages import ending_of, hint_of, left_out, refusal_of, where_in_queue
+from comfyone.gateway.drivers.frames import GREETING, Frames
+from comfyone.gateway.drivers.messages import ending_of, left_out, refusal_of, where_in_queue
 
 __all__ = ["ComfyUIDriver", "client_session"]
 
@@ -139,9 +140,11 @@ class ComfyUIDriver:
                 max_msg_size=MAX_MESSAGE,
                 timeout=aiohttp.ClientWSTimeout(ws_close=2),
             ) as socket:
+                await socket.send_str(GREETING)
                 yield Hint(HintKind.CONNECTED)
+                frames = Frames()
                 async for message in socket:
-                    if message.type is aiohttp.WSMsgType.TEXT and (hint := _hint(message.data)):
+                    if hint := _hint(frames, message):
                         yield hint
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Unreachable(f"the socket of {self._url} failed: {_reason(error)}") from error
@@ -174,12 +177,10 @@ class ComfyUIDriver:
             raise Unreachable(f"{self._url} did not answer {method} {path}: {_reason(error)}") from error
 
 
-def _hint(text: str) -> Hint | None:
-    try:
-        message = msgspec.json.decode(text)
-    except msgspec.DecodeError:
-        return None
-    return hint_of(message) if isinstance(message, dict) else None
+def _hint(frames: Frames, message: aiohttp.WSMessage) -> Hint | None:
+    if message.type is aiohttp.WSMsgType.TEXT:
+        return frames.text(message.data)
+    return frames.binary(message.data) if message.type is aiohttp.WSMsgType.BINARY else None
 
 
 async def _json(response: aiohttp.ClientResponse) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 
 from comfyone.gateway.domain.backends import Backend
 from comfyone.gateway.domain.files import Output
@@ -111,12 +112,32 @@ class SqlEngine:
         moved = (
             fail(self._sql, job.id, failure, attempt=job.attempt, now=now)
             if failure
-            else transition(self._sql, job.id, state, attempt=job.attempt, now=now, error=None)
+            else transition(
+                self._sql, job.id, state, attempt=job.attempt, now=now, data=self._told_of(job, state, now), error=None
+            )
         )
         if moved:
             self._close_attempt(job, outcome, now)
             self._add_outputs(job, outputs)
         return moved
+
+    def _told_of(self, job: Job, state: JobState, now: float) -> dict[str, Any]:
+        """What the event of its end tells beside the end: how many seconds a backend worked for it, if it is known."""
+        if state is not JobState.SUCCEEDED:
+            return {}
+        stored = self._job(job.id)
+        seconds = None if stored.started_at is None else round((stored.executed_at or now) - stored.started_at, 3)
+        return {"seconds": seconds, "workflow": job.workflow_id}
+
+    def recent(self, limit: int) -> list[tuple[str, str | None, float]]:
+        """Tenant, workflow and backend seconds of those among the last jobs to end that succeeded, earliest first."""
+        rows = self._sql.all(
+            "SELECT tenant_id, workflow_id, COALESCE(executed_at, finished_at) - started_at FROM "
+            "(SELECT * FROM jobs WHERE finished_at IS NOT NULL ORDER BY finished_at DESC LIMIT ?) AS ended "
+            "WHERE state = 'succeeded' AND started_at IS NOT NULL ORDER BY finished_at",
+            (limit,),
+        )
+        return [(row[0], row[1], row[2]) for row in rows]
 
     def placed(self) -> list[Assignment]:
         """Every job that a backend has or may have: what a new process must look for."""
