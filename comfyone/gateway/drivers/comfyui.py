@@ -186,7 +186,7 @@ def _hint(frames: Frames, message: aiohttp.WSMessage) -> Hint | None:
 async def _json(response: aiohttp.ClientResponse) -> Any:
     try:
         return msgspec.json.decode(await response.read())
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return None
 
 

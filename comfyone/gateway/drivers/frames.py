@@ -23,7 +23,7 @@ MAX_PREVIEW = 1024 * 1024
 
 PLAIN, WITH_METADATA = 1, 4
 FORMATS = {1: "image/jpeg", 2: "image/png"}
-MIMES = frozenset({*FORMATS.values(), "image/webp"})
+MIMES = (*FORMATS.values(), "image/webp")
 
 
 class Frames:
@@ -70,7 +70,7 @@ def _with_metadata(rest: memoryview) -> Hint | None:
     end = 4 + int.from_bytes(rest[:4], "big")
     try:
         about = msgspec.json.decode(rest[4:end])
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return None
     if not isinstance(about, dict):
         return None

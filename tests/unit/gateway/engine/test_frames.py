@@ -77,9 +77,9 @@ def test_a_plain_preview_belongs_to_the_prompt_that_spoke_last() -> None:
         detailed(prompt_id=None),
         detailed(b""),
         struct.pack(">II", 4, 3) + b"[1]" + JPEG,
+        struct.pack(">II", 4, 3) + b'"\xff"' + JPEG,
         struct.pack(">II", 4, 2**32 - 1) + b"{}",
     ],
-    ids=str,
 )
 def test_what_is_no_preview_shows_nothing(frame: bytes) -> None:
     frames = Frames()
