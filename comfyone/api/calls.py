@@ -101,11 +101,12 @@ class Calls:
         seconds = self._held(wait)
         return Call("GET", path, params=_waiting(seconds), wait=seconds)
 
-    def prompt_events(self, prompt_id: str, after: int) -> Call:
-        """GET the events of a job as they happen. Only a gateway has them."""
+    def prompt_events(self, prompt_id: str, after: int, previews: bool = False) -> Call:
+        """GET the events of a job as they happen, with pictures of unfinished work if wanted. Only a gateway has them."""
         headers = {"Accept": "text/event-stream", "Accept-Encoding": "identity", "Last-Event-ID": str(after)}
         path = f"v1/prompts/{_segment('prompt_id', prompt_id)}/events"
-        return Call("GET", path, headers=headers, read_timeout=_EVENTS_SILENCE)
+        params = {"previews": 1 if previews else None}
+        return Call("GET", path, headers=headers, params=params, read_timeout=_EVENTS_SILENCE)
 
     def cancel_prompt(self, prompt_id: str) -> Call:
         """POST the wish that a job stops."""

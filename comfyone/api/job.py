@@ -158,25 +158,27 @@ class Job:
         """Wait for the job and save its files into a folder; see `result` for what this raises."""
         return self.result(timeout).save(folder)
 
-    def events(self, after: int = 0) -> Iterator[JobEvent]:
+    def events(self, after: int = 0, *, previews: bool = False) -> Iterator[JobEvent]:
         """What happens to the job, until its end. A lost connection is made anew, and no numbered event is missed.
 
         The hosted service has no events: there, each change of the status is one.
 
         Args:
             after: The number of the last event that you know.
+            previews: Also yield pictures of what is being made, as `JobEvent.preview`. If you read more slowly than they
+                come, you get the newest.
 
         Raises:
             ConnectionError: The server was away for more than a minute.
         """
-        return self._polled_events() if self._hosted else self._streamed_events(after)
+        return self._polled_events() if self._hosted else self._streamed_events(after, previews)
 
-    def _streamed_events(self, after: int) -> Iterator[JobEvent]:
+    def _streamed_events(self, after: int, previews: bool) -> Iterator[JobEvent]:
         outage = _Outage()
         while True:
             known = after
             try:
-                with closing(self._one_stream(after, outage)) as stream:
+                with closing(self._one_stream(after, previews, outage)) as stream:
                     for event in stream:
                         after = max(after, event.number or 0)
                         yield event
@@ -189,8 +191,8 @@ class Job:
             except APIError as error:
                 outage.wait_out(error)
 
-    def _one_stream(self, after: int, outage: _Outage) -> Generator[JobEvent, None, None]:
-        call = self._client.calls.prompt_events(self.id, after)
+    def _one_stream(self, after: int, previews: bool, outage: _Outage) -> Generator[JobEvent, None, None]:
+        call = self._client.calls.prompt_events(self.id, after, previews)
         with self._client.transport.stream(call, live=True) as pieces:
             try:
                 for raw in read_events(outage.heard(pieces)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fcntl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -29,7 +29,9 @@ from comfyone.gateway.dialects.routing import Call, Route, serve
 from comfyone.gateway.dispatch.deliveries import Deliveries
 from comfyone.gateway.dispatch.dispatcher import Dispatcher
 from comfyone.gateway.dispatch.limits import Limits
+from comfyone.gateway.dispatch.outlook import Outlook
 from comfyone.gateway.domain.backends import Backend
+from comfyone.gateway.domain.jobs import JobEvent
 from comfyone.gateway.domain.tenants import TenantPolicy
 from comfyone.gateway.drivers.comfyui import ComfyUIDriver, client_session
 from comfyone.gateway.outbound.guard import open_guard
@@ -64,6 +66,7 @@ class Services:
     jobs: Jobs
     webhooks: Webhooks
     dispatcher: Dispatcher
+    outlook: Outlook
 
     def progress(self, job_id: str) -> float:
         return self.dispatcher.progress(job_id)
@@ -90,8 +93,14 @@ async def open_gateway(settings: GatewaySettings) -> AsyncIterator[Gateway]:
         StateInUse: when another gateway uses it.
     """
     bus = MemoryBus()
+    told: list[Callable[[JobEvent], None]] = [bus.publish]
+
+    def publish(event: JobEvent) -> None:
+        for tell in told:
+            tell(event)
+
     with _locked(settings.state_dir):
-        store = SqliteStore(database_path(settings.state_dir), bus.publish, job_message)
+        store = SqliteStore(database_path(settings.state_dir), publish, job_message)
         graphs = Graphs(store)
         blobs = LocalBlobs(settings.state_dir / "files")
         async with client_session() as session, open_guard(settings.allow_private, version("comfyone")) as outbound:
@@ -110,9 +119,12 @@ async def open_gateway(settings: GatewaySettings) -> AsyncIterator[Gateway]:
             if settings.bootstrap_key:
                 key = settings.bootstrap_key.get_secret_value()
                 await store.write(lambda session: bootstrap(session, key))
+            outlook = Outlook(store, bus, dispatcher.pool)
+            told.append(outlook.note)
             await dispatcher.start()
             deliveries = Deliveries(store, outbound, settings.webhook_retries)
             deliveries.start()
+            await outlook.start()
             catalog, quota = Catalog(store, graphs), Quota(store, settings.max_bytes)
             allowances = Allowances(_default_policy(settings))
             fetching = Fetching(store, blobs, outbound, settings.max_upload)
@@ -120,14 +132,16 @@ async def open_gateway(settings: GatewaySettings) -> AsyncIterator[Gateway]:
                 Backends(store, dispatcher, catalog, settings.backends),
                 Workflows(store, dispatcher, catalog),
                 Files(store, blobs, quota, limit=settings.max_upload, lifetime=settings.upload_ttl),
-                Jobs(store, bus, dispatcher, catalog, allowances, fetching, quota),
+                Jobs(store, bus, dispatcher, catalog, allowances, fetching, quota, outlook),
                 Webhooks(store, outbound, trial_message),
                 dispatcher,
+                outlook,
             )
             try:
                 yield Gateway(services, Authenticator(store), bus, settings)
             finally:
                 bus.close()
+                await outlook.stop()
                 await dispatcher.stop()
                 await deliveries.stop()
                 await store.close()
@@ -148,7 +162,7 @@ def create_app(gateway: Gateway) -> ASGIApp:
     codec = V1Codec()
     document = openapi_document(V1_ROUTES, version("comfyone"))
     document_bytes, page = msgspec.json.encode(document), docs_page(document)
-    socket = V1Socket(gateway.authenticator, gateway.services.jobs, gateway.bus, gateway.settings.max_sockets)
+    socket = V1Socket(gateway.authenticator, gateway.services.jobs, gateway.settings.max_sockets)
 
     async def openapi(_: Call) -> Response:
         return Response(document_bytes, media_type="application/json")

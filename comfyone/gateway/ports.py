@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from asyncio import Future
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+    Set,
+)
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,16 +31,19 @@ from comfyone.gateway.domain.workflows import Workflow
 from comfyone.graph.document import Graph
 
 __all__ = [
+    "MAX_POSITION",
     "Accounts",
     "Blobs",
     "Bus",
     "Dispatch",
     "Driver",
     "Engine",
+    "Forecast",
     "JobView",
     "Offer",
     "Outbound",
     "Outbox",
+    "QueuedJob",
     "Reply",
     "Session",
     "Store",
@@ -43,7 +56,8 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class JobView:
-    """A job with what surrounds it, as a tenant sees it. ``position`` counts the jobs ahead while it is queued."""
+    """A job with what surrounds it, as a tenant sees it. ``position`` counts the jobs ahead while it is queued, as far as
+    `MAX_POSITION`."""
 
     job: Job
     backend_name: str | None
@@ -60,6 +74,19 @@ class Offer:
     backend_ids: Sequence[str]
     beyond: Sequence[Needs] = ()
     unlabelled: Sequence[Mapping[str, str]] = ()
+
+
+MAX_POSITION = 10_000
+"""Where counting the jobs ahead ends: whoever is further back is told this."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedJob:
+    """What the outlook needs to know of a job that waits or runs."""
+
+    id: str
+    workflow_id: str | None
+    started_at: float | None
 
 
 class TenantDoor(Protocol):
@@ -96,7 +123,8 @@ class TenantDoor(Protocol):
     def reprioritise(self, job_id: str, priority: int, now: float) -> None: ...
     def conditions(self, key: str, limit: int) -> list[ConditionChange]: ...
     def job(self, job_id: str) -> JobView: ...
-    def queue(self, limit: int) -> list[str]: ...
+    def queue(self, limit: int) -> list[QueuedJob]: ...
+    def placed(self) -> list[QueuedJob]: ...
     def jobs(self, *, limit: int, offset: int, states: Sequence[JobState]) -> list[JobView]: ...
     def events(self, job_id: str, after: int) -> list[JobEvent]: ...
     def cancel(self, job_id: str, now: float) -> Job: ...
@@ -145,6 +173,7 @@ class Engine(Protocol):
     def note_condition(self, backend_id: str, condition: str, reason: str | None, now: float) -> None: ...
     def pool_policy(self, pool_id: str) -> str | None: ...
     def graph(self, job: Job) -> bytes: ...
+    def recent(self, limit: int) -> list[tuple[str, str | None, float]]: ...
     def prune(self, before: float, limit: int) -> int: ...
     def expiring(self, now: float, limit: int) -> list[str]: ...
     def expire(self, asset_ids: Iterable[str], now: float) -> None: ...
@@ -225,11 +254,30 @@ class Blobs(Protocol):
 
 class Bus(Protocol):
     """Events to whoever listens in this process. A topic is the id of a tenant or of a job. A slow listener loses
-    passing events, never a numbered one."""
+    previews first, then other passing events, never a numbered one."""
 
     def publish(self, event: JobEvent) -> None: ...
-    def subscribe(self, topic: str) -> AbstractContextManager[AsyncIterator[JobEvent]]: ...
-    def has_listeners(self, topic: str) -> bool: ...
+    def subscribe(
+        self, topic: str, *, tenant_id: str, passing: Collection[str] = ()
+    ) -> AbstractContextManager[AsyncIterator[JobEvent]]:
+        """Every numbered event of the topic, and of `Passing` ones these kinds; nothing of any other tenant."""
+
+    def has_listeners(self, topic: str, passing: str | None = None) -> bool:
+        """Whether anybody listens there; to this kind of passing event, if one is named."""
+
+    def audience(self, passing: str) -> Set[str]:
+        """The tenants for whom somebody listens to this kind of passing event."""
+
+
+class Forecast(Protocol):
+    """What a job that waits can expect."""
+
+    async def etas(self, tenant_id: str, views: Iterable[JobView]) -> Mapping[str, float]:
+        """Seconds until each of these jobs is expected to have ended, by id; those of which that is not known are left
+        out."""
+
+    async def positions(self, tenant_id: str) -> Sequence[JobEvent]:
+        """The events that tell the first who wait where they stand, as of now."""
 
 
 class Driver(Protocol):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 __all__ = ["ServerEvent", "read_events"]
 
-_LONGEST = 1 << 20
+_LONGEST = 2 << 20  # a preview has up to a mebibyte, and a third more in base64
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ def read_events(pieces: Iterable[bytes]) -> Iterator[ServerEvent]:
     """The events in a stream. One that was not finished when the stream ended is dropped, as is a comment.
 
     Raises:
-        ValueError: A line is longer than a mebibyte, or no UTF-8.
+        ValueError: A line is longer than two mebibytes, or no UTF-8.
     """
     fields: dict[str, list[str]] = {}
     for line in _lines(pieces):
@@ -43,6 +43,6 @@ def _lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
         buffer += piece
         *lines, buffer = buffer.split(b"\n")
         if len(buffer) > _LONGEST:
-            raise ValueError("a line of the event stream is longer than a mebibyte")
+            raise ValueError("a line of the event stream is longer than two mebibytes")
         for line in lines:
             yield line.removesuffix(b"\r")

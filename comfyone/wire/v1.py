@@ -7,6 +7,7 @@ Fields marked **ext** are known to our gateway only.
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import Enum
@@ -327,6 +328,7 @@ class JobStatus(_Record):
     version: int | None = None
     progress: float | None = None
     current: int | None = None
+    eta: float | None = None
     cancelling: bool | None = None
     attempts: int | None = None
     backend: str | None = None
@@ -386,3 +388,8 @@ class JobEvent(_Record):
         """Progress in percent, 0 to 100; None for other events."""
         percent = self.data.get("percent")
         return float(percent) if isinstance(percent, int | float) else None
+
+    @property
+    def preview(self) -> bytes | None:
+        """A picture of what is being made, of the kind that ``data["mime"]`` says; None for other events."""
+        return base64.b64decode(self.data.get("data", "")) if self.type == "preview" else None

@@ -68,6 +68,7 @@ class Call:
     services: Any
     route: Route
     limit: int
+    authenticator: Authenticator
 
     def path(self, name: str) -> str:
         value: str = self.request.path_params[name]
@@ -78,6 +79,10 @@ class Call:
 
     async def body(self) -> Any:
         return decode(await self.bytes(), self.route.body)
+
+    async def until_lapsed(self) -> None:
+        """Returns when the key of the request is no longer good; for an answer that stays open."""
+        await self.authenticator.until_lapsed(key_of(self.request.scope))
 
     def number(self, name: str) -> Any:
         """A parameter of the query, checked against what the route declares.
@@ -156,5 +161,5 @@ class _Place:
                 headers={"Allow": ", ".join(self._methods)},
             )
         principal = NOBODY if route.open else await self._authenticator.authenticate(key_of(request.scope))
-        answer = await route.handler(Call(request, principal, self._services, route, self._limit))
+        answer = await route.handler(Call(request, principal, self._services, route, self._limit, self._authenticator))
         return answer if isinstance(answer, Response) else self._codec.success(answer)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 from starlette.responses import StreamingResponse
 
@@ -14,18 +15,22 @@ KEEP_ALIVE = 15.0
 Event = tuple[int | None, str, bytes]
 
 
-def event_stream(events: AsyncIterator[Event]) -> StreamingResponse:
-    """An answer that streams ``(number, type, data)``. Events without a number have no ``id:`` line, so a client that
-    resumes names the last one that is kept."""
+def event_stream(events: AsyncIterator[Event], until: Callable[[], Awaitable[None]]) -> StreamingResponse:
+    """An answer that streams ``(number, type, data)`` until there is no more, or ``until`` returns. Events without a
+    number have no ``id:`` line, so a client that resumes names the last one that is kept."""
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(_lines(events), media_type="text/event-stream", headers=headers)
+    return StreamingResponse(_lines(events, until), media_type="text/event-stream", headers=headers)
 
 
-async def _lines(events: AsyncIterator[Event]) -> AsyncIterator[bytes]:
+async def _lines(events: AsyncIterator[Event], until: Callable[[], Awaitable[None]]) -> AsyncIterator[bytes]:
     upcoming: asyncio.Future[Event] = asyncio.ensure_future(anext(events))
+    lapsed: asyncio.Future[Any] = asyncio.ensure_future(until())
     try:
         while True:
-            done, _ = await asyncio.wait([upcoming], timeout=KEEP_ALIVE)
+            awaited: list[asyncio.Future[Any]] = [upcoming, lapsed]
+            done, _ = await asyncio.wait(awaited, timeout=KEEP_ALIVE, return_when=asyncio.FIRST_COMPLETED)
+            if lapsed in done:
+                return
             if not done:
                 yield b": still here\n\n"
                 continue
@@ -38,5 +43,6 @@ async def _lines(events: AsyncIterator[Event]) -> AsyncIterator[bytes]:
             upcoming = asyncio.ensure_future(anext(events))
     finally:
         upcoming.cancel()
-        await asyncio.gather(upcoming, return_exceptions=True)
+        lapsed.cancel()
+        await asyncio.gather(upcoming, lapsed, return_exceptions=True)
         await events.aclose()  # type: ignore[attr-defined]

@@ -122,14 +122,13 @@ class Dispatcher:
             logger.error("job {}: it could not be given back: {}", run.job.id, fault.message)
             self._take_up_again(run.assignment)
 
+    def pool(self, pool_id: str) -> list[Link]:
+        """The links of a pool: a tenant's id names that of its own backends."""
+        return list(self._pools[pool_id].links.values()) if pool_id in self._pools else []
+
     def visible(self, tenant_id: str) -> list[Link]:
         """The links that a tenant's jobs may go to: its own, and those that all share."""
-        return [
-            link
-            for pool in (tenant_id, SHARED_POOL)
-            if pool in self._pools
-            for link in self._pools[pool].links.values()
-        ]
+        return self.pool(tenant_id) + self.pool(SHARED_POOL)
 
     async def probe(self, backend: Backend) -> None:
         await self._driver_for(backend).probe()

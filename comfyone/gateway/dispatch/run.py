@@ -23,7 +23,7 @@ from comfyone.gateway.dispatch.link import Link
 from comfyone.gateway.dispatch.materials import graph_for
 from comfyone.gateway.domain.evidence import Ending, Gone, Hint, HintKind, Refused, Unreachable, Unsent, Where
 from comfyone.gateway.domain.files import Output
-from comfyone.gateway.domain.jobs import Assignment, Failure, Job, JobEvent, JobState
+from comfyone.gateway.domain.jobs import Assignment, Failure, Job, JobEvent, JobState, Passing
 from comfyone.gateway.domain.placement import models_of
 from comfyone.gateway.domain.progress import Progress
 from comfyone.gateway.ports import Blobs, Bus, Store
@@ -224,6 +224,8 @@ class Run:
                 self._begin()
             case HintKind.PROGRESS | HintKind.OUTPUT:
                 self._advance(hint)
+            case HintKind.PREVIEW:
+                self._show(hint)
             case HintKind.ENDING:
                 self._announced = True
                 asyncio.get_running_loop().call_later(ENDING_PATIENCE, self._look.set)
@@ -254,7 +256,17 @@ class Run:
         if grown and self._told and now - self._progress_at >= PROGRESS_INTERVAL:
             self._progress_at = now
             data = {"percent": self.percent, "node_id": hint.node_id}
-            self._tools.bus.publish(JobEvent(self.job.tenant_id, self.job.id, None, "progress", time.time(), data))
+            self._pass_on(Passing.PROGRESS, data)
+
+    def _show(self, hint: Hint) -> None:
+        """Passes a preview on to those who look: it is copied only for them."""
+        topics = (self.job.id, self.job.tenant_id)
+        if hint.preview and self._told and any(self._tools.bus.has_listeners(id, Passing.PREVIEW) for id in topics):
+            data = {"mime": hint.preview.mime, "node_id": hint.node_id, "data": bytes(hint.preview.content)}
+            self._pass_on(Passing.PREVIEW, data)
+
+    def _pass_on(self, type_: Passing, data: dict[str, Any]) -> None:
+        self._tools.bus.publish(JobEvent(self.job.tenant_id, self.job.id, None, type_, time.time(), data))
 
     # judging
 

@@ -16,6 +16,7 @@ __all__ = [
     "Gone",
     "Hint",
     "HintKind",
+    "Preview",
     "Produced",
     "Refused",
     "Unreachable",
@@ -61,8 +62,17 @@ class HintKind(Enum):
     BEGUN = auto()
     PROGRESS = auto()  # nodes are done or under way
     OUTPUT = auto()  # a node reported its output
+    PREVIEW = auto()  # a picture of what a node is making
     ENDING = auto()  # the end was announced; the history may not have it yet
     OVER = auto()  # the history has it
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """A picture of unfinished work. ``content`` is a view of the frame that it came in: nothing is copied for nobody."""
+
+    mime: str
+    content: memoryview = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +85,7 @@ class Hint:
     fractions: Mapping[str, float] = field(default_factory=dict)
     node_id: str | None = None
     produced: tuple[Produced, ...] = ()
+    preview: Preview | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ __all__ = [
     "JobState",
     "Needs",
     "NewJob",
+    "Passing",
     "rank_of",
     "sources",
 ]
@@ -34,6 +35,15 @@ class JobState(StrEnum):
 
 REQUEUED = "requeued"
 """The type of the event with which a job goes back to the queue; every other transition's is the state it leads to."""
+
+
+class Passing(StrEnum):
+    """Events that have no number and are not kept: whoever misses one is told the next."""
+
+    PROGRESS = "progress"  # {"percent", "node_id"}
+    POSITION = "position"  # {"position", "eta"}
+    PREVIEW = "preview"  # {"mime", "node_id", "data"}: a picture of what is being made, as bytes
+
 
 AGEING = 60.0
 """Seconds of waiting that are worth one step of priority."""
@@ -158,7 +168,7 @@ class Assignment:
 
 @dataclass(frozen=True, slots=True)
 class JobEvent:
-    """Something that happened to a job. ``number`` counts 1, 2, … per job; a passing event (progress) has None."""
+    """Something that happened to a job. ``number`` counts 1, 2, … per job; a `Passing` event has None."""
 
     tenant_id: str
     job_id: str

@@ -25,9 +25,9 @@ from comfyone.gateway.domain.evidence import (
     WrongServer,
 )
 from comfyone.gateway.domain.jobs import Failure
+from comfyone.gateway.drivers.frames import GREETING, Frames
 from comfyone.gateway.drivers.messages import (
     ending_of,
-    hint_of,
     ids_in_queue,
     is_unable,
     left_out,
@@ -159,9 +159,11 @@ class ComfyUIDriver:
                 max_msg_size=MAX_MESSAGE,
                 timeout=aiohttp.ClientWSTimeout(ws_close=2),
             ) as socket:
+                await socket.send_str(GREETING)
                 yield Hint(HintKind.CONNECTED)
+                frames = Frames()
                 async for message in socket:
-                    if message.type is aiohttp.WSMsgType.TEXT and (hint := _hint(message.data)):
+                    if hint := _hint(frames, message):
                         yield hint
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Unreachable(f"the socket of {self._url} failed: {_reason(error)}") from error
@@ -194,12 +196,10 @@ class ComfyUIDriver:
             raise Unreachable(f"{self._url} did not answer {method} {path}: {_reason(error)}") from error
 
 
-def _hint(text: str) -> Hint | None:
-    try:
-        message = msgspec.json.decode(text)
-    except msgspec.DecodeError:
-        return None
-    return hint_of(message) if isinstance(message, dict) else None
+def _hint(frames: Frames, message: aiohttp.WSMessage) -> Hint | None:
+    if message.type is aiohttp.WSMsgType.TEXT:
+        return frames.text(message.data)
+    return frames.binary(message.data) if message.type is aiohttp.WSMsgType.BINARY else None
 
 
 async def _json(response: aiohttp.ClientResponse) -> Any:
@@ -209,7 +209,7 @@ async def _json(response: aiohttp.ClientResponse) -> Any:
 def _decoded(body: bytes) -> Any:
     try:
         return msgspec.json.decode(body)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return None
 
 

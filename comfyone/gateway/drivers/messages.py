@@ -50,7 +50,8 @@ def hint_of(message: Mapping[str, Any]) -> Hint | None:
             return _progress_state(prompt_id, data.get("nodes") or {})
         case "executed":
             produced = tuple(produced_of(str(node), data.get("output") or {}))
-            return Hint(HintKind.OUTPUT, prompt_id, done=frozenset({str(node)}), node_id=node, produced=produced)
+            done = frozenset({str(data.get("node"))})  # not the node that it is shown at, which may have more to do
+            return Hint(HintKind.OUTPUT, prompt_id, done=done, node_id=node, produced=produced)
         case "execution_success" | "execution_error" | "execution_interrupted":
             return Hint(HintKind.ENDING, prompt_id)
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import dataclass
 
@@ -14,6 +15,9 @@ __all__ = ["Authenticator", "bootstrap", "issue_key", "make_tenant"]
 
 CACHE_SECONDS = 1.0
 """How long a key that was good may still be taken as good: the delay with which a revocation takes effect."""
+
+RECHECK_SECONDS = 2.0
+"""How long an open stream outlives its key at most, give or take."""
 
 MAX_CACHED = 10_000
 HINT = 8
@@ -41,6 +45,15 @@ class Authenticator:
         if found.expires_at is not None and found.expires_at <= now:
             raise Fault("expired_key", f"the API key {found.hint}… has expired")
         return Principal(found.tenant_id, found.id, found.scopes)
+
+    async def until_lapsed(self, key: str | None) -> Fault:
+        """Returns why a key is no longer good, when it was revoked or has expired; for what stays open long."""
+        while True:
+            await asyncio.sleep(RECHECK_SECONDS)
+            try:
+                await self.authenticate(key)
+            except Fault as fault:
+                return fault
 
     async def _find(self, hash: str) -> ApiKey | None:
         now = time.monotonic()

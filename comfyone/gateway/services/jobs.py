@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,10 +15,10 @@ import msgspec
 from comfyone.errors import Fault
 from comfyone.gateway.domain.files import asset_ids_in, parse_asset_path
 from comfyone.gateway.domain.ids import new_id
-from comfyone.gateway.domain.jobs import TERMINAL, JobEvent, JobState, NewJob
+from comfyone.gateway.domain.jobs import TERMINAL, JobEvent, JobState, NewJob, Passing
 from comfyone.gateway.domain.tenants import Principal, Scope
 from comfyone.gateway.domain.workflows import InputType, Values, Workflow, check_raw_graph, check_values, named_values
-from comfyone.gateway.ports import Bus, Dispatch, JobView, Session, Store, TenantDoor
+from comfyone.gateway.ports import Bus, Dispatch, Forecast, JobView, Session, Store, TenantDoor
 from comfyone.gateway.services.allowances import Allowances
 from comfyone.gateway.services.catalog import Catalog
 from comfyone.gateway.services.fetching import Fetching, remote_images
@@ -66,6 +66,7 @@ class Jobs:
         allowances: Allowances,
         fetching: Fetching,
         quota: Quota,
+        forecast: Forecast,
     ) -> None:
         self._store = store
         self._bus = bus
@@ -74,13 +75,14 @@ class Jobs:
         self._allowances = allowances
         self._fetching = fetching
         self._quota = quota
+        self._forecast = forecast
 
     async def run(self, principal: Principal, submission: Submission, wait: float) -> tuple[JobView, bool]:
         """Queues a job, and gives it as soon as it has ended or after ``wait`` seconds; otherwise as `submit`."""
         job = await self._acceptable(principal, submission)
         if isinstance(job, str):
             return await self.get(principal, job, wait), True
-        with self._bus.subscribe(job.id) as events:
+        with self._bus.subscribe(job.id, tenant_id=principal.tenant_id) as events:
             job_id, replayed = await self._add(principal, job)
             if not replayed:
                 await _until_terminal(events, wait)
@@ -202,7 +204,7 @@ class Jobs:
 
         if wait <= 0:
             return await self._store.read(query)
-        with self._bus.subscribe(job_id) as events:
+        with self._bus.subscribe(job_id, tenant_id=principal.tenant_id) as events:
             view = await self._store.read(query)
             if view.job.state not in TERMINAL:
                 await _until_terminal(events, wait)
@@ -238,21 +240,26 @@ class Jobs:
         )
         return await self.get(principal, job_id)
 
-    async def events(self, principal: Principal, job_id: str, after: int) -> AsyncIterator[JobEvent]:
-        """Everything that happens to a job from number ``after`` on, until it has ended; progress as it comes.
+    async def events(
+        self, principal: Principal, job_id: str, after: int, *, previews: bool = False
+    ) -> AsyncIterator[JobEvent]:
+        """Everything that happens to a job from number ``after`` on, until it has ended; positions, progress and, if
+        they are wanted, ``previews`` as they come.
 
         The first step raises ``not_found`` for a job that is not the principal's.
         """
         principal.require(Scope.JOBS)
-        with self._bus.subscribe(job_id) as live:
-            state, kept = await self._store.read(
-                lambda session: _history(session.tenant(principal.tenant_id), job_id, after)
-            )
+        tenant_id, wanted = principal.tenant_id, _passing(previews)
+        with self._bus.subscribe(job_id, tenant_id=tenant_id, passing=wanted) as live:
+            state, kept = await self._store.read(lambda session: _history(session.tenant(tenant_id), job_id, after))
             for event in kept:
                 after = event.number or after
                 yield event
             if state in TERMINAL:
                 return
+            for event in await self._forecast.positions(tenant_id) if state is JobState.QUEUED else ():
+                if event.job_id == job_id:
+                    yield event
             async for event in live:
                 if event.number is not None and event.number <= after:
                     continue
@@ -260,9 +267,19 @@ class Jobs:
                 if event.terminal:
                     return
 
-    async def queue(self, tenant_id: str, limit: int) -> list[str]:
-        """The ids of a tenant's waiting jobs, the next one first."""
-        return await self._store.read(lambda session: session.tenant(tenant_id).queue(limit))
+    async def watch(self, principal: Principal, *, previews: bool = False) -> AsyncGenerator[JobEvent]:
+        """What happens to all jobs of a tenant from now on, after the positions of those that wait already."""
+        principal.require(Scope.JOBS)
+        tenant_id = principal.tenant_id
+        with self._bus.subscribe(tenant_id, tenant_id=tenant_id, passing=_passing(previews)) as live:
+            for event in await self._forecast.positions(tenant_id):
+                yield event
+            async for event in live:
+                yield event
+
+
+def _passing(previews: bool) -> frozenset[Passing]:
+    return frozenset(Passing) if previews else frozenset(Passing) - {Passing.PREVIEW}
 
 
 def _files_needed(graph: Graph, values: Values) -> tuple[str, ...]:

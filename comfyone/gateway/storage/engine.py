@@ -259,6 +259,16 @@ class SqlEngine:
         row = self._sql.one("SELECT policy FROM pools WHERE id = ?", (pool_id,))
         return str(row[0]) if row else None
 
+    def recent(self, limit: int) -> list[tuple[str, str | None, float]]:
+        """Tenant, workflow and backend seconds of those among the last jobs to end that succeeded, earliest first."""
+        rows = self._sql.all(
+            "SELECT tenant_id, workflow_id, COALESCE(executed_at, finished_at) - started_at FROM "
+            "(SELECT * FROM jobs WHERE finished_at IS NOT NULL ORDER BY finished_at DESC LIMIT ?) AS ended "
+            "WHERE state = 'succeeded' AND started_at IS NOT NULL ORDER BY finished_at",
+            (limit,),
+        )
+        return [(row[0], row[1], row[2]) for row in rows]
+
     def placed(self) -> list[Assignment]:
         """Every job that a backend has or may have: what a new process must look for."""
         return [Assignment(job_of(row[2:]), row[0], row[1]) for row in self._sql.all(f"{_PLACED} ORDER BY j.id")]

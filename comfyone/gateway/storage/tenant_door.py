@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from comfyone.errors import Fault
 from comfyone.gateway.domain.backends import Backend, BackendState, ConditionChange, find_backend
 from comfyone.gateway.domain.files import Asset
 from comfyone.gateway.domain.jobs import TERMINAL, Job, JobEvent, JobState, NewJob, rank_of
 from comfyone.gateway.domain.workflows import Workflow
-from comfyone.gateway.ports import JobView
+from comfyone.gateway.ports import MAX_POSITION, JobView, QueuedJob
 from comfyone.gateway.storage.rows import (
     ASSET,
     BACKEND,
@@ -44,9 +43,10 @@ _OUTPUTS = (
     "FROM outputs o LEFT JOIN assets a ON a.id = o.asset_id AND a.tenant_id = :tenant WHERE o.job_id = :job ORDER BY o.position"
 )
 _AHEAD = (
-    "SELECT COUNT(*) FROM jobs WHERE state = 'queued' AND tenant_id = :tenant "
-    "AND (rank, id) < (SELECT rank, id FROM jobs WHERE id = :job)"
+    "SELECT COUNT(*) FROM (SELECT 1 FROM jobs WHERE state = 'queued' AND tenant_id = :tenant "
+    f"AND (rank, id) < (SELECT rank, id FROM jobs WHERE id = :job) ORDER BY rank, id LIMIT {MAX_POSITION}) AS ahead"
 )
+_QUEUED = "id, workflow_id, started_at"
 _NEW_JOB = (
     "INSERT INTO jobs (id, tenant_id, workflow_id, version, state, priority, rank, labels, needs, wanted_backend_id, attempt, "
     "cancelling, free_cache, free_gpu, input_values, output_nodes, last_event, created_at, queued_at, not_before) "
@@ -375,12 +375,18 @@ class SqlTenantDoor:
                 raise Fault("asset_unknown", f"no file '{asset_id}' was uploaded")
 
     def job(self, job_id: str) -> JobView:
-        return self._view(self._job_row(job_id))
+        row = self._job_row(job_id)
+        return self._view(row, self._position(row))
 
-    def queue(self, limit: int) -> list[str]:
-        """The ids of the jobs that wait, the next one first."""
-        statement = "SELECT id FROM jobs WHERE state = 'queued' AND tenant_id = ? ORDER BY rank, id LIMIT ?"
-        return [row[0] for row in self._sql.all(statement, (self._tenant, limit))]
+    def queue(self, limit: int) -> list[QueuedJob]:
+        """The jobs that wait, the next one first."""
+        statement = f"SELECT {_QUEUED} FROM jobs WHERE state = 'queued' AND tenant_id = ? ORDER BY rank, id LIMIT ?"
+        return [QueuedJob(*row) for row in self._sql.all(statement, (self._tenant, limit))]
+
+    def placed(self) -> list[QueuedJob]:
+        """The jobs that backends have."""
+        statement = f"SELECT {_QUEUED} FROM jobs WHERE state IN ('dispatched', 'running') AND tenant_id = ? LIMIT ?"
+        return [QueuedJob(*row) for row in self._sql.all(statement, (self._tenant, MAX_POSITION))]
 
     def jobs(self, *, limit: int, offset: int, states: Sequence[JobState]) -> list[JobView]:
         """Newest first."""
@@ -389,7 +395,8 @@ class SqlTenantDoor:
             f"SELECT {JOB} FROM jobs WHERE tenant_id = ? {among}ORDER BY id DESC LIMIT ? OFFSET ?",
             (self._tenant, *states, limit, offset),
         )
-        return [self._view(row) for row in rows]
+        positions = self._positions([row[0] for row in rows if row[4] == JobState.QUEUED])
+        return [self._view(row, positions.get(row[0])) for row in rows]
 
     def events(self, job_id: str, after: int) -> list[JobEvent]:
         self._job_row(job_id)
@@ -419,15 +426,29 @@ class SqlTenantDoor:
             raise Fault("not_found", f"no job '{job_id}'", field="id")
         return row
 
-    def _view(self, row: Row) -> JobView:
-        job = job_of(row)
-        values: dict[str, Any] = {
-            "tenant": self._tenant,
-            "job": job.id,
-        }
-        outputs = self._sql.all(_OUTPUTS, values) if job.state is JobState.SUCCEEDED else []
-        ahead = self._sql.one(_AHEAD, values) if job.state is JobState.QUEUED else None
-        backend = self._sql.one("SELECT name FROM backends WHERE id = ?", (job.backend_id,)) if job.backend_id else None
-        return JobView(
-            job, backend[0] if backend else None, ahead[0] if ahead else None, [output_of(output) for output in outputs]
+    def _position(self, row: Row) -> int | None:
+        """How many jobs are before this one, if it waits."""
+        if row[4] != JobState.QUEUED:
+            return None
+        ahead = self._sql.one(_AHEAD, {"tenant": self._tenant, "job": row[0]})
+        assert ahead is not None
+        return int(ahead[0])
+
+    def _positions(self, job_ids: Sequence[str]) -> dict[str, int]:
+        """The same of many that wait, in one statement."""
+        if not job_ids:
+            return {}
+        marks = ", ".join("?" * len(job_ids))
+        rows = self._sql.all(
+            "SELECT id, place FROM (SELECT id, ROW_NUMBER() OVER (ORDER BY rank, id) - 1 AS place FROM jobs "
+            f"WHERE state = 'queued' AND tenant_id = ? ORDER BY rank, id LIMIT ?) AS line WHERE id IN ({marks})",
+            (self._tenant, MAX_POSITION, *job_ids),
         )
+        return dict.fromkeys(job_ids, MAX_POSITION) | dict(rows)
+
+    def _view(self, row: Row, position: int | None) -> JobView:
+        job = job_of(row)
+        values = {"tenant": self._tenant, "job": job.id}
+        outputs = self._sql.all(_OUTPUTS, values) if job.state is JobState.SUCCEEDED else []
+        backend = self._sql.one("SELECT name FROM backends WHERE id = ?", (job.backend_id,)) if job.backend_id else None
+        return JobView(job, backend[0] if backend else None, position, [output_of(output) for output in outputs])

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from starlette.websockets import WebSocket
 
-from comfyone.gateway.bus.memory import MemoryBus
 from comfyone.gateway.dialects.comfyone_v1 import socket
 from comfyone.gateway.services.accounts import Authenticator
 from comfyone.gateway.storage.sqlite import SqliteStore
@@ -18,9 +17,8 @@ from tests.unit.gateway.asgi import Sent, hanging
 
 async def test_who_never_sends_a_key_is_told_and_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "AUTH_SECONDS", 0.05)
-    bus = MemoryBus()
-    store = SqliteStore(tmp_path / "comfyone.db", bus.publish)
-    served: Any = socket.V1Socket(Authenticator(store), None, bus, most=1)  # type: ignore[arg-type]  # it gets no further
+    store = SqliteStore(tmp_path / "comfyone.db", lambda event: None)
+    served: Any = socket.V1Socket(Authenticator(store), None, most=1)  # type: ignore[arg-type]  # it gets no further
     sent = Sent()
     scope: dict[str, Any] = {
         "type": "websocket",

@@ -34,7 +34,7 @@ def job_message(event: JobEvent, view: JobView) -> bytes:
     The job may have gone on within the transaction that committed the event, even to its end; the message says nothing of
     what came after its event.
     """
-    record = status_record(view, 0.0)
+    record = status_record(view, 0.0, None)
     state = JobState.QUEUED if event.type == REQUEUED else JobState(event.type)
     names = (*_ALWAYS, *_AT_THE_END) if event.terminal else _ALWAYS
     known = {name: getattr(record, name) for name in names}

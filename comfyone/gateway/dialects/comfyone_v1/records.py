@@ -137,6 +137,7 @@ class StatusRecord(msgspec.Struct, frozen=True):
     version: int | None
     progress: float
     current: int | None
+    eta: float | None
     cancelling: bool
     attempts: int
     backend: str | None
@@ -230,7 +231,7 @@ def output_record(output: Output) -> OutputRecord:
     return OutputRecord(output.node_id, output.kind, output.name, asset_url(asset), asset.mime, asset.size, asset.hash)
 
 
-def status_record(view: JobView, percent: float) -> StatusRecord:
+def status_record(view: JobView, percent: float, eta: float | None) -> StatusRecord:
     job = view.job
     done = job.state is JobState.SUCCEEDED
     cost = job.finished_at - job.started_at if job.finished_at and job.started_at else None
@@ -248,6 +249,7 @@ def status_record(view: JobView, percent: float) -> StatusRecord:
         version=job.version,
         progress=100.0 if done else percent,
         current=view.position,
+        eta=eta,
         cancelling=job.cancelling,
         attempts=job.attempt,
         backend=view.backend_name,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import msgspec
@@ -187,7 +187,7 @@ async def _submit(call: Call, submission: Submission) -> Response:
     """With ``wait``, the answer is the job's status at its end, which has all that the short answer has."""
     if wait := call.number("wait"):
         job, replayed = await call.services.jobs.run(call.principal, submission, wait)
-        response = _codec.success(_status(call, job))
+        response = _codec.success(await _status(call, job))
     else:
         job_id, replayed = await call.services.jobs.submit(call.principal, submission)
         response = _codec.success(accepted(job_id))
@@ -197,23 +197,23 @@ async def _submit(call: Call, submission: Submission) -> Response:
 
 
 async def get_prompt_status(call: Call) -> StatusRecord:
-    return _status(call, await call.services.jobs.get(call.principal, call.path("id"), call.number("wait")))
+    return await _status(call, await call.services.jobs.get(call.principal, call.path("id"), call.number("wait")))
 
 
 async def change_prompt(call: Call) -> StatusRecord:
     body: PromptChange = await call.body()
-    return _status(call, await call.services.jobs.reprioritise(call.principal, call.path("id"), body.priority))
+    return await _status(call, await call.services.jobs.reprioritise(call.principal, call.path("id"), body.priority))
 
 
 async def cancel_prompt(call: Call) -> StatusRecord:
-    return _status(call, await call.services.jobs.cancel(call.principal, call.path("id")))
+    return await _status(call, await call.services.jobs.cancel(call.principal, call.path("id")))
 
 
 async def get_prompt_history(call: Call) -> list[StatusRecord]:
     views = await call.services.jobs.page(
         call.principal, limit=call.number("limit"), offset=call.number("offset"), states=_states(call)
     )
-    return [_status(call, view) for view in views]
+    return await _statuses(call, views)
 
 
 async def get_prompt_events(call: Call) -> StreamingResponse:
@@ -221,17 +221,24 @@ async def get_prompt_events(call: Call) -> StreamingResponse:
     resumed = call.request.headers.get("last-event-id", "")
     job_id = call.path("id")
     await call.services.jobs.get(call.principal, job_id)  # so that an unknown job is a 404 and not an empty stream
-    return event_stream(_events(call, job_id, int(resumed) if resumed.isdigit() else after))
+    after = int(resumed) if resumed.isdigit() else after
+    return event_stream(_events(call, job_id, after, bool(call.number("previews"))), call.until_lapsed)
 
 
-async def _events(call: Call, job_id: str, after: int) -> AsyncIterator[tuple[int | None, str, bytes]]:
-    async for event in call.services.jobs.events(call.principal, job_id, after):
+async def _events(call: Call, job_id: str, after: int, previews: bool) -> AsyncIterator[tuple[int | None, str, bytes]]:
+    async for event in call.services.jobs.events(call.principal, job_id, after, previews=previews):
         data = {"number": event.number, "type": event.type, "at": moment(event.at), "data": event.data}
         yield event.number, event.type, msgspec.json.encode(data)
 
 
-def _status(call: Call, view: JobView) -> StatusRecord:
-    return status_record(view, call.services.progress(view.job.id))
+async def _status(call: Call, view: JobView) -> StatusRecord:
+    (record,) = await _statuses(call, [view])
+    return record
+
+
+async def _statuses(call: Call, views: Sequence[JobView]) -> list[StatusRecord]:
+    etas = await call.services.outlook.etas(call.principal.tenant_id, views)
+    return [status_record(view, call.services.progress(view.job.id), etas.get(view.job.id)) for view in views]
 
 
 def _states(call: Call) -> list[JobState]:
@@ -303,7 +310,10 @@ ROUTES = (
         "/v1/prompts/{id}/events",
         get_prompt_events,
         "What happens to a job, as server-sent events",
-        query=(Query("after", "the number of the last event that is known", int, 0, 0),),
+        query=(
+            Query("after", "the number of the last event that is known", int, 0, 0),
+            Query("previews", "1: also pictures of what is being made", int, 0, 0, 1),
+        ),
         media="text/event-stream",
         faults=("not_found",),
     ),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any
 
 import msgspec
@@ -12,32 +13,23 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from comfyone.errors import Fault
 from comfyone.gateway.dialects.edge import key_of
-from comfyone.gateway.domain.jobs import REQUEUED, JobEvent, JobState
+from comfyone.gateway.domain.jobs import JobEvent, JobState, Passing
 from comfyone.gateway.domain.tenants import Principal, Scope
-from comfyone.gateway.ports import Bus
 from comfyone.gateway.services.accounts import Authenticator
 from comfyone.gateway.services.jobs import Jobs
 
 __all__ = ["V1Socket"]
 
 AUTH_SECONDS = 10.0
-MAX_POSITIONS = 100
-"""Waiting jobs whose position is told; who waits behind that many hears of it when it is nearer."""
-
-POSITION_PAUSE = 0.1
-RECHECK_SECONDS = 2.0
-"""How long an open socket outlives its key at most, give or take."""
-
 UNAUTHORIZED, TOO_MANY = 4401, 4429
 
 
 class V1Socket:
     """Serves ``/v1/ws``. ``most`` bounds the sockets of one tenant."""
 
-    def __init__(self, authenticator: Authenticator, jobs: Jobs, bus: Bus, most: int) -> None:
+    def __init__(self, authenticator: Authenticator, jobs: Jobs, most: int) -> None:
         self._authenticator = authenticator
         self._jobs = jobs
-        self._bus = bus
         self._most = most
         self._open: Counter[str] = Counter()
 
@@ -52,7 +44,7 @@ class V1Socket:
             return await _refuse(socket, TOO_MANY, full)
         self._open[principal.tenant_id] += 1
         try:
-            await self._talk(socket, principal.tenant_id, key)
+            await self._talk(socket, principal, key)
         finally:
             self._open[principal.tenant_id] -= 1
 
@@ -70,67 +62,51 @@ class V1Socket:
         principal.require(Scope.JOBS)
         return key, principal
 
-    async def _talk(self, socket: WebSocket, tenant_id: str, key: str | None) -> None:
+    async def _talk(self, socket: WebSocket, principal: Principal, key: str | None) -> None:
         waiting = "pending" if socket.query_params.get("spelling") == "pending" else "pendding"
-        with self._bus.subscribe(tenant_id) as events:
-            teller = Teller(socket, self._jobs, tenant_id, waiting)
-            watch = asyncio.ensure_future(self._watch(key))
-            tasks: list[asyncio.Future[Any]] = [
-                watch,
-                *map(asyncio.ensure_future, (teller.tell(events), teller.tell_positions(), _listen(socket))),
-            ]
-            try:
-                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-                if watch.done():
-                    await _refuse(socket, UNAUTHORIZED, watch.result())
-            finally:
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def _watch(self, key: str | None) -> Fault:
-        """Returns when the key is no longer good: revoked or expired."""
-        while True:
-            await asyncio.sleep(RECHECK_SECONDS)
-            try:
-                await self._authenticator.authenticate(key)
-            except Fault as fault:
-                return fault
+        events = self._jobs.watch(principal, previews=socket.query_params.get("previews") == "1")
+        watch = asyncio.ensure_future(self._authenticator.until_lapsed(key))
+        tasks: list[asyncio.Future[Any]] = [
+            watch,
+            *map(asyncio.ensure_future, (_tell(socket, events, waiting), _listen(socket))),
+        ]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if watch.done():
+                await _refuse(socket, UNAUTHORIZED, watch.result())
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
 
-class Teller:
-    """Writes one connection's messages. Each position is told once."""
+async def _tell(socket: WebSocket, events: AsyncGenerator[JobEvent], waiting: str) -> None:
+    """Writes one connection's messages. ``waiting`` is how a position is called."""
+    positions = Positions(waiting)
+    async with aclosing(events):
+        async for event in events:
+            for message in (*positions.messages_of(event), *messages_of(event)):
+                await socket.send_text(msgspec.json.encode(message).decode())
 
-    def __init__(self, socket: WebSocket, jobs: Jobs, tenant_id: str, waiting: str) -> None:
-        self._socket = socket
-        self._jobs = jobs
-        self._tenant_id = tenant_id
+
+class Positions:
+    """Tells each position once to one connection, however often its expected time changes."""
+
+    def __init__(self, waiting: str) -> None:
         self._waiting = waiting
         self._told: dict[str, int] = {}
-        self._moved = asyncio.Event()
 
-    async def tell(self, events: AsyncIterator[JobEvent]) -> None:
-        async for event in events:
-            if event.type in (JobState.QUEUED, REQUEUED, JobState.DISPATCHED, JobState.CANCELLED):
-                self._moved.set()
-            for message in messages_of(event):
-                await self._send(message)
-
-    async def tell_positions(self) -> None:
-        """After the queue has moved, the new positions; a pause gathers what moves at once."""
-        self._moved.set()
-        while True:
-            await self._moved.wait()
-            self._moved.clear()
-            queue = await self._jobs.queue(self._tenant_id, MAX_POSITIONS)
-            for position, job_id in enumerate(queue):
-                if self._told.get(job_id) != position:
-                    await self._send({"type": self._waiting, "taskId": job_id, "data": {"current": position}})
-            self._told = {job_id: position for position, job_id in enumerate(queue)}
-            await asyncio.sleep(POSITION_PAUSE)
-
-    async def _send(self, message: dict[str, Any]) -> None:
-        await self._socket.send_text(msgspec.json.encode(message).decode())
+    def messages_of(self, event: JobEvent) -> list[dict[str, Any]]:
+        if event.type != Passing.POSITION:
+            if event.number is not None and event.type != JobState.QUEUED:
+                self._told.pop(event.job_id, None)  # it has moved on; should it wait again, it is told again
+            return []
+        position, eta = event.data["position"], event.data["eta"]
+        if self._told.get(event.job_id) == position:
+            return []
+        self._told[event.job_id] = position
+        data = {"current": position} if eta is None else {"current": position, "eta": eta}
+        return [{"type": self._waiting, "taskId": event.job_id, "data": data}]
 
 
 def messages_of(event: JobEvent) -> list[dict[str, Any]]:
@@ -140,8 +116,10 @@ def messages_of(event: JobEvent) -> list[dict[str, Any]]:
         return {"type": type_, "taskId": event.job_id, "data": data}
 
     match event.type:
-        case "progress":
+        case Passing.PROGRESS:
             return [message("progress", {"process": event.data["percent"]})]
+        case Passing.PREVIEW:
+            return [message("preview", dict(event.data))]
         case JobState.RUNNING:
             return [message("progress", {"process": 0})]
         case JobState.SUCCEEDED:

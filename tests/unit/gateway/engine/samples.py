@@ -11,12 +11,12 @@ from typing import Any
 
 from comfyone.gateway.domain.backends import Backend, BackendState
 from comfyone.gateway.domain.ids import new_id
-from comfyone.gateway.domain.jobs import Job, JobEvent, JobState, NewJob
+from comfyone.gateway.domain.jobs import Job, JobEvent, JobState, NewJob, Passing
 from comfyone.gateway.domain.tenants import Tenant
 from comfyone.gateway.storage.session import SqlSession
 from comfyone.gateway.storage.sqlite import SqliteStore, connect
 
-__all__ = ["TENANT", "backend", "new_job", "open_session", "open_store", "passing", "queued_job", "seed"]
+__all__ = ["TENANT", "backend", "new_job", "open_session", "open_store", "passing", "preview", "queued_job", "seed"]
 
 TENANT = "tenant-1"
 
@@ -64,7 +64,14 @@ def backend(name: str, **fields: Any) -> Backend:
 
 def passing(job_id: str = "job", percent: float = 1.0) -> JobEvent:
     """An event that is not kept."""
-    return JobEvent(TENANT, job_id, None, "progress", 0.0, {"percent": percent})
+    return JobEvent(TENANT, job_id, None, Passing.PROGRESS, 0.0, {"percent": percent})
+
+
+def preview(job_id: str = "job", size: int = 10, tenant: str = TENANT) -> JobEvent:
+    """A picture of what is being made."""
+    return JobEvent(
+        tenant, job_id, None, Passing.PREVIEW, 0.0, {"mime": "image/png", "node_id": "1", "data": bytes(size)}
+    )
 
 
 def seed(session: SqlSession, *backends: str) -> None:

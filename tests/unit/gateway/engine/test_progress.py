@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from comfyone.gateway.domain.progress import Progress
+from comfyone.gateway.drivers.messages import hint_of
+from tests.unit.gateway.engine.test_messages import RECORDED
 
 NODES = ["1", "2", "3", "4"]
 some_nodes = st.frozensets(st.sampled_from([*NODES, "unknown"]))
@@ -39,6 +42,56 @@ def test_a_node_that_restarts_its_count_takes_nothing_back() -> None:
     progress.update((), {"1": 0.9})
     assert not progress.update((), {"1": 0.1})
     assert progress.percent == 22.5
+
+
+def test_nodes_under_way_at_the_same_time_all_count() -> None:
+    progress = Progress(NODES)
+    progress.update((), {"1": 0.5})
+    progress.update((), {"2": 0.5})
+    assert progress.percent == 25.0
+    progress.update({"1"}, {"2": 1.0})
+    assert progress.percent == 50.0
+
+
+def test_nodes_of_a_subgraph_count_and_those_that_the_server_makes_up_do_not() -> None:
+    progress = Progress(["12", "12:5", "12:6", "9"])
+    progress.update({"12:5", "9.0.0.1"}, {"12:6": 0.5, "9.0.0.2": 0.5})
+    assert progress.percent == 37.5
+
+
+def told(name: str, nodes: list[str]) -> list[float]:
+    """How a percentage grew over a run that was recorded from a real server."""
+    progress, percents = Progress(nodes), list[float]()
+    for message in RECORDED[name]["messages"]:
+        if hint := hint_of(message):
+            progress.update(hint.done, hint.fractions)
+            percents.append(round(progress.percent, 1))
+    return percents
+
+
+@pytest.mark.parametrize("name", ["run", "steps", "animated"])
+def test_a_real_run_comes_to_99_in_the_end(name: str) -> None:
+    nodes = set(RECORDED[name]["history"][name]["prompt"][2])
+    percents = told(name, sorted(nodes))
+    assert percents == sorted(percents)
+    assert (percents[0], percents[-1]) == (0.0, 99.0)
+
+
+def test_a_real_run_of_steps_grows_by_each_of_them() -> None:
+    percents = told("steps", ["1", "2", "3"])
+    assert sorted(set(percents)) == [0.0, 33.3, 44.4, 55.6, 66.7, 99.0]
+
+
+def test_nodes_that_a_real_server_has_kept_count_from_the_start() -> None:
+    _, cached, *_ = told("cached", ["1", "2", "3"])
+    assert cached == 99.0
+
+
+def test_a_node_that_is_shown_at_another_does_not_end_that_one() -> None:
+    data = {"prompt_id": "p", "node": "2.0.0.1", "display_node": "2", "output": {}}
+    hint = hint_of({"type": "executed", "data": data})
+    assert hint is not None
+    assert not Progress(["1", "2"]).update(hint.done, hint.fractions)
 
 
 def test_a_graph_of_unknown_nodes_has_no_progress() -> None:
