@@ -18,6 +18,7 @@ from starlette.websockets import WebSocket, WebSocketClose
 from comfyone.errors import ComfyOneError, Fault
 from comfyone.gateway.blobs.local import LocalBlobs
 from comfyone.gateway.bus.memory import MemoryBus
+from comfyone.gateway.dialects.admin_v1.routes import ADMIN_ROUTES
 from comfyone.gateway.dialects.comfyone_v1.codec import V1Codec
 from comfyone.gateway.dialects.comfyone_v1.routes import ROUTES as V1_ROUTES
 from comfyone.gateway.dialects.comfyone_v1.socket import V1Socket
@@ -31,11 +32,15 @@ from comfyone.gateway.dispatch.run import Tools
 from comfyone.gateway.domain.backends import Backend
 from comfyone.gateway.drivers.comfyui import ComfyUIDriver, client_session
 from comfyone.gateway.services.accounts import Authenticator, bootstrap
+from comfyone.gateway.services.administration import Administration
 from comfyone.gateway.services.backends import Backends
 from comfyone.gateway.services.catalog import Catalog
 from comfyone.gateway.services.files import Files
 from comfyone.gateway.services.graphs import Graphs
 from comfyone.gateway.services.jobs import Jobs
+from comfyone.gateway.services.pools import Pools
+from comfyone.gateway.services.shared_backends import SharedBackends
+from comfyone.gateway.services.usage import Usage
 from comfyone.gateway.services.workflows import Workflows
 from comfyone.gateway.storage.sqlite import SqliteStore
 from comfyone.settings import GatewaySettings
@@ -55,6 +60,10 @@ class Services:
     workflows: Workflows
     files: Files
     jobs: Jobs
+    pools: Pools
+    usage: Usage
+    administration: Administration
+    shared_backends: SharedBackends
     dispatcher: Dispatcher
 
     def progress(self, job_id: str) -> float:
@@ -108,6 +117,10 @@ async def open_gateway(settings: GatewaySettings) -> AsyncIterator[Gateway]:
                 Workflows(store, dispatcher, catalog),
                 Files(store, blobs, settings.max_upload),
                 Jobs(store, bus, dispatcher, catalog),
+                Pools(store),
+                Usage(store),
+                Administration(store),
+                SharedBackends(store, dispatcher, catalog),
                 dispatcher,
             )
             try:
@@ -121,7 +134,7 @@ async def open_gateway(settings: GatewaySettings) -> AsyncIterator[Gateway]:
 def create_app(gateway: Gateway) -> ASGIApp:
     """The HTTP side of a running gateway: every dialect on one port."""
     codec = V1Codec()
-    document = openapi_document(V1_ROUTES, version("comfyone"))
+    document = openapi_document((*V1_ROUTES, *ADMIN_ROUTES), version("comfyone"))
     document_bytes, page = msgspec.json.encode(document), docs_page(document)
     socket = V1Socket(gateway.authenticator, gateway.services.jobs, gateway.bus, gateway.settings.max_sockets)
 
@@ -146,7 +159,8 @@ def create_app(gateway: Gateway) -> ASGIApp:
         Route("GET", "/openapi.json", openapi, "This interface, as OpenAPI", open=True),
         Route("GET", "/docs", docs, "This interface, as a page", media="text/html", open=True),
     )
-    routes = serve((*V1_ROUTES, *pages), codec, gateway.authenticator, gateway.services, gateway.settings.max_body)
+    tables = (*V1_ROUTES, *ADMIN_ROUTES, *pages)
+    routes = serve(tables, codec, gateway.authenticator, gateway.services, gateway.settings.max_body)
     router = Router([*routes, WebSocketRoute("/v1/ws", websocket)], redirect_slashes=False, default=unknown)
     return Edge(router, version("comfyone"))
 

@@ -9,15 +9,32 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from comfyone.gateway.domain.audit import AuditEntry
 from comfyone.gateway.domain.backends import Backend, BackendState, Health
 from comfyone.gateway.domain.evidence import FileRef, Hint, Whereabouts
 from comfyone.gateway.domain.files import Asset, Blob, Output
 from comfyone.gateway.domain.jobs import Assignment, Failure, Job, JobEvent, JobState, NewJob
-from comfyone.gateway.domain.placement import Slot
-from comfyone.gateway.domain.tenants import ApiKey, Tenant
+from comfyone.gateway.domain.placement import Policy, Slot
+from comfyone.gateway.domain.tenants import ApiKey, Tenant, TenantPolicy
+from comfyone.gateway.domain.usage import UsageQuestion, UsageRow
 from comfyone.gateway.domain.workflows import Workflow
 
-__all__ = ["Accounts", "Blobs", "Bus", "Dispatch", "Driver", "Engine", "JobView", "Session", "Store", "TenantDoor"]
+__all__ = [
+    "Accounts",
+    "Audit",
+    "Blobs",
+    "Bus",
+    "Dispatch",
+    "Driver",
+    "Engine",
+    "JobView",
+    "Pools",
+    "Session",
+    "SharedBackends",
+    "Store",
+    "TenantDoor",
+    "Usage",
+]
 
 T = TypeVar("T")
 
@@ -97,10 +114,44 @@ class Accounts(Protocol):
     def tenant(self, name: str) -> Tenant | None: ...
     def tenant_by_id(self, tenant_id: str) -> Tenant: ...
     def add_tenant(self, tenant: Tenant) -> Tenant: ...
+    def set_policy(self, tenant_id: str, policy: TenantPolicy) -> Tenant: ...
     def keys(self, tenant_id: str) -> list[ApiKey]: ...
     def add_key(self, key: ApiKey, hash: str) -> None: ...
     def key_by_hash(self, hash: str) -> ApiKey | None: ...
     def revoke_key(self, id_or_hint: str, now: float) -> ApiKey: ...
+
+
+class Audit(Protocol):
+    """Who administered what."""
+
+    def add(self, entry: AuditEntry) -> None: ...
+    def entries(self, after: str | None, limit: int) -> list[AuditEntry]: ...
+    def prune(self, before: float, most: int, limit: int) -> int: ...
+
+
+class Pools(Protocol):
+    """How pools choose among their backends."""
+
+    def policy(self, pool_id: str) -> Policy: ...
+    def set_policy(self, pool_id: str, policy: Policy) -> None: ...
+
+
+class SharedBackends(Protocol):
+    """The backends of the pool that all tenants share: the operator's side."""
+
+    def all(self) -> list[Backend]: ...
+    def get(self, name: str) -> Backend: ...
+    def add(self, backend: Backend) -> Backend: ...
+    def change(
+        self, name: str, *, state: BackendState | None, weight: int | None, labels: Mapping[str, str] | None
+    ) -> Backend: ...
+    def delete(self, name: str) -> Backend: ...
+
+
+class Usage(Protocol):
+    """What tenants have used."""
+
+    def page(self, question: UsageQuestion, after: UsageRow | None, limit: int) -> list[UsageRow]: ...
 
 
 class Session(Protocol):
@@ -108,6 +159,14 @@ class Session(Protocol):
 
     @property
     def accounts(self) -> Accounts: ...
+    @property
+    def audit(self) -> Audit: ...
+    @property
+    def pools(self) -> Pools: ...
+    @property
+    def shared_backends(self) -> SharedBackends: ...
+    @property
+    def usage(self) -> Usage: ...
     @property
     def engine(self) -> Engine: ...
     def tenant(self, tenant_id: str) -> TenantDoor: ...
@@ -125,6 +184,9 @@ class Store(Protocol):
         """``submit``, and wait."""
 
     async def read(self, query: Callable[[Session], T]) -> T: ...
+
+    async def survey(self, query: Callable[[Session], T]) -> T:
+        """`read`, for what may take its time: beside the event loop, on a connection of its own."""
 
 
 class Blobs(Protocol):

@@ -12,6 +12,7 @@ from loguru import logger
 
 from comfyone.gateway.dispatch.limits import Limits
 from comfyone.gateway.dispatch.link import Link
+from comfyone.gateway.domain.audit import KEPT_ENTRIES, KEPT_SECONDS
 from comfyone.gateway.domain.jobs import Failure, JobState
 from comfyone.gateway.ports import Blobs, Session, Store
 
@@ -21,6 +22,7 @@ BATCH = 50
 """Rows that one write touches: what others write waits no longer than for these."""
 
 SWEEP = 500
+AUDIT_PAUSE = 3600.0
 BLOB_AGE = 3600.0
 """A blob without an asset is left alone this long: its asset may be about to be committed."""
 
@@ -42,6 +44,7 @@ class Housekeeping:
             (self.fail_stranded, min(5.0, self._limits.schedule / 4)),
             (self.prune_jobs, min(60.0, self._limits.retention / 4)),
             (self.sweep_blobs, BLOB_AGE),
+            (self.prune_audit, AUDIT_PAUSE),
         ]
         await asyncio.gather(*(self._repeat(chore, pause) for chore, pause in chores))
 
@@ -82,6 +85,12 @@ class Housekeeping:
         pruned = BATCH
         while pruned == BATCH:
             pruned = await self._store.write(lambda session: session.engine.prune(before, BATCH))
+
+    async def prune_audit(self) -> None:
+        """Forgets what was administered long ago, or before a great deal else."""
+        before, pruned = time.time() - KEPT_SECONDS, BATCH
+        while pruned == BATCH:
+            pruned = await self._store.write(lambda session: session.audit.prune(before, KEPT_ENTRIES, BATCH))
 
     async def sweep_blobs(self) -> None:
         """Deletes bytes that no asset names any more."""

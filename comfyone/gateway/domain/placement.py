@@ -4,10 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 from comfyone.gateway.domain.jobs import Job
 
-__all__ = ["Slot", "place"]
+__all__ = ["Policy", "Slot", "place"]
+
+
+class Policy(StrEnum):
+    """How a pool chooses among the backends that could take a job."""
+
+    LEAST_BUSY = "least_busy"
+    ROUND_ROBIN = "round_robin"
+    WEIGHTED = "weighted"
+    RANDOM = "random"
+    ALL_ACTIVE = "all_active"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from asyncio import Future
 from collections.abc import Callable, Iterator
@@ -103,6 +104,7 @@ class SqliteStore:
     def __init__(self, path: Path, publish: Callable[[JobEvent], None]) -> None:
         self._writer = Writer(connect(path), publish)
         self._reader = connect(path, read_only=True)
+        self._path = path
 
     def submit(self, command: Callable[[SqlSession], T], *, soon: bool = False) -> Future[T]:
         return self._writer.submit(command, soon=soon)
@@ -116,6 +118,17 @@ class SqliteStore:
             return query(SqlSession(self._reader))
         finally:
             self._reader.execute("COMMIT")
+
+    async def survey(self, query: Callable[[SqlSession], T]) -> T:
+        return await asyncio.to_thread(self._survey, query)
+
+    def _survey(self, query: Callable[[SqlSession], T]) -> T:
+        connection = connect(self._path, read_only=True)
+        try:
+            connection.execute("BEGIN")
+            return query(SqlSession(connection))
+        finally:
+            connection.close()
 
     async def close(self) -> None:
         await self._writer.close()

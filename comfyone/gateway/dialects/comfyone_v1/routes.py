@@ -20,6 +20,7 @@ from comfyone.gateway.dialects.comfyone_v1.bodies import (
     by_node,
 )
 from comfyone.gateway.dialects.comfyone_v1.codec import V1Codec
+from comfyone.gateway.dialects.comfyone_v1.pools import POOL_ROUTES
 from comfyone.gateway.dialects.comfyone_v1.records import (
     STATUS,
     Accepted,
@@ -34,6 +35,7 @@ from comfyone.gateway.dialects.comfyone_v1.records import (
     status_record,
     workflow_record,
 )
+from comfyone.gateway.dialects.comfyone_v1.usage import USAGE_ROUTES
 from comfyone.gateway.dialects.downloads import file_response
 from comfyone.gateway.dialects.routing import Call, Query, Route
 from comfyone.gateway.dialects.sse import event_stream
@@ -245,7 +247,15 @@ ROUTES = (
         Prompt,
         Accepted,
         query=(WAIT,),
-        faults=("invalid_input", "asset_unknown", "no_backend", "not_found", "idempotency_mismatch", "queue_full"),
+        faults=(
+            "invalid_input",
+            "asset_unknown",
+            "class_forbidden",
+            "no_backend",
+            "not_found",
+            "idempotency_mismatch",
+            "queue_full",
+        ),
     ),
     Route(
         "GET",
@@ -295,7 +305,15 @@ ROUTES = (
         GraphPrompt,
         Accepted,
         query=(WAIT,),
-        faults=("invalid_graph", "invalid_input", "scope_missing", "no_backend", "idempotency_mismatch", "queue_full"),
+        faults=(
+            "invalid_graph",
+            "class_forbidden",
+            "invalid_input",
+            "scope_missing",
+            "no_backend",
+            "idempotency_mismatch",
+            "queue_full",
+        ),
     ),
     Route(
         "POST",
@@ -325,7 +343,7 @@ ROUTES = (
         "Store a workflow",
         WorkflowBody,
         WorkflowRecord,
-        faults=("invalid_graph", "conflict", "scope_missing"),
+        faults=("invalid_graph", "class_forbidden", "conflict", "scope_missing"),
     ),
     Route(
         "GET",
@@ -344,7 +362,7 @@ ROUTES = (
         WorkflowBody,
         WorkflowRecord,
         aliases=(("PUT", "/v1/workflows/{id}"),),
-        faults=("invalid_graph", "conflict", "not_found", "scope_missing"),
+        faults=("invalid_graph", "class_forbidden", "conflict", "not_found", "scope_missing"),
     ),
     Route("DELETE", "/v1/workflows/{id}", delete_workflow, "Delete a workflow", faults=("not_found", "scope_missing")),
     Route("GET", "/v1/backends", list_backends, "Registered backends", answer=list[BackendRecord]),
@@ -377,5 +395,7 @@ ROUTES = (
     Route(
         "DELETE", "/v1/backends/{name:path}", delete_backend, "Remove a backend", faults=("not_found", "scope_missing")
     ),
+    *POOL_ROUTES,
+    *USAGE_ROUTES,
 )
 """Every operation of v1. Order matters where a literal path and a parameter could both match."""
