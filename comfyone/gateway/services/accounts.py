@@ -44,7 +44,7 @@ tenant's policy, takes effect."""
 MAX_CACHED = 10_000
 MAX_KEY_NAME = 200
 
-Found = tuple[ApiKey, TenantPolicy]
+Found = tuple[ApiKey, Principal]
 
 
 class Authenticator:
@@ -64,19 +64,19 @@ class Authenticator:
         now = time.time()
         if found is None:
             raise Fault("invalid_key", "the API key is not known")
-        record, policy = found
+        record, principal = found
         if record.revoked_at is not None:
             raise Fault("revoked_key", f"the API key {record.hint}… was revoked")
         if record.expires_at is not None and record.expires_at <= now:
             raise Fault("expired_key", f"the API key {record.hint}… has expired")
-        return principal_of(record, policy)
+        return principal
 
     async def _find(self, hash: str) -> Found | None:
         now = time.monotonic()
         cached = self._known.get(hash)
         if cached and cached[0] > now:
             return cached[1]
-        found = await self._store.read(lambda session: _key_and_policy(session, hash))
+        found = await self._store.read(lambda session: _holder(session, hash))
         self._known.pop(hash, None)
         if found and found[0].revoked_at is None:
             if len(self._known) >= MAX_CACHED:
@@ -85,9 +85,9 @@ class Authenticator:
         return found
 
 
-def _key_and_policy(session: Session, hash: str) -> Found | None:
+def _holder(session: Session, hash: str) -> Found | None:
     key = session.accounts.key_by_hash(hash)
-    return (key, session.accounts.tenant_by_id(key.tenant_id).policy) if key else None
+    return (key, principal_of(key, session.accounts.tenant_by_id(key.tenant_id).policy)) if key else None
 
 
 @dataclass(frozen=True, slots=True)

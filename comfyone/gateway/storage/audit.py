@@ -12,9 +12,10 @@ __all__ = ["SqlAudit"]
 
 _ENTRY = "a.id, a.at, a.actor, a.tenant_id, a.action, a.subject, a.detail, t.name"
 _PAGE = (
-    f"SELECT {_ENTRY} FROM audit a LEFT JOIN tenants t ON t.id = a.tenant_id "
-    "WHERE :after IS NULL OR a.id < :after ORDER BY a.id DESC LIMIT :limit"
+    f"SELECT {_ENTRY} FROM audit a LEFT JOIN tenants t ON t.id = a.tenant_id WHERE a.id < ? ORDER BY a.id DESC LIMIT ?"
 )
+_LAST = "~"
+"""Comes after every id."""
 
 
 class SqlAudit:
@@ -31,7 +32,7 @@ class SqlAudit:
 
     def entries(self, after: str | None, limit: int) -> list[AuditEntry]:
         """Newest first; those that come ``after`` the one of this id."""
-        return [_entry_of(row) for row in self._sql.all(_PAGE, {"after": after, "limit": limit})]
+        return [_entry_of(row) for row in self._sql.all(_PAGE, (after or _LAST, limit))]
 
     def prune(self, before: float, most: int, limit: int) -> int:
         """Forgets entries from before ``before``, and the oldest of more than ``most``; at most ``limit`` in one go."""

@@ -124,13 +124,6 @@ def test_a_name_is_no_formula_to_a_spreadsheet(shop: Tenant, operator: Operator)
     assert row["workflow"] == '\'=1+2, "x"'
 
 
-def test_more_rows_than_a_document_holds_come_as_csv_in_full(acme: Tenant, operator: Operator) -> None:
-    for number in range(25):
-        operator.used(acme.name, number + 1, "", "gone", succeeded=number)
-    whole = table(acme, "/v1/usage", params={**PERIOD, "by": "day", "format": "csv"})
-    assert [int(row["succeeded"]) for row in whole] == list(range(25))
-
-
 def test_answers_have_the_shape_that_is_described(
     acme: Tenant, operator: Operator, sandbox: Sandbox, used: dict[str, str]
 ) -> None:

@@ -14,7 +14,7 @@ from tests.acceptance.conftest import Tenant
 from tests.support.v1 import V1
 from tests.support.waiting import eventually
 
-LIMITS = {
+LIMITS: dict[str, Any] = {
     "weight": 2.5,
     "max_queued": 1000,
     "max_running": 4,
@@ -22,12 +22,23 @@ LIMITS = {
     "max_bytes": 10**12,
     "max_backend_seconds": 3600.5,
 }
+NO_LIMITS: list[Any] = [0, -1, "many", True, [], 10**400]
 GRANTS = {"withheld": ["graphs"], "allowed_classes": ["LoadImage", "SaveImage"], "denied_classes": ["ShellExec"]}
-UNGRANTED = {**dict.fromkeys(LIMITS), "weight": 1.0, "withheld": [], "allowed_classes": None, "denied_classes": []}
+UNGRANTED: dict[str, Any] = {
+    **dict.fromkeys(LIMITS),
+    "weight": 1.0,
+    "withheld": [],
+    "allowed_classes": None,
+    "denied_classes": [],
+}
 
 
 def fresh() -> str:
     return f"t-{uuid.uuid4().hex[:12]}"
+
+
+def short(value: object) -> str:
+    return str(value)[:20]
 
 
 def granted(record: dict[str, Any]) -> dict[str, Any]:
@@ -65,7 +76,7 @@ def test_what_is_granted_is_changed_field_by_field_and_put_back_by_null(operator
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        *((name, value) for name in LIMITS for value in (0, -1, "many", True, [], 10**400)),
+        *((name, value) for name in LIMITS for value in NO_LIMITS),
         ("max_queued", 1.5),
         ("withheld", ["jobs"]),
         ("withheld", ["everything"]),
@@ -75,7 +86,7 @@ def test_what_is_granted_is_changed_field_by_field_and_put_back_by_null(operator
         ("denied_classes", [7]),
         ("max_qeued", 7),
     ],
-    ids=lambda value: str(value)[:20],
+    ids=short,
 )
 def test_a_value_that_makes_no_sense_is_refused_by_its_field(operator: Operator, field: str, value: Any) -> None:
     name = fresh()
