@@ -232,6 +232,9 @@ FAULTS: Mapping[str, FaultKind] = {
     "scope_missing": FaultKind(
         403, "the key lacks the scope for this", "use a key that has the scope named in the message"
     ),
+    "class_forbidden": FaultKind(
+        403, "the graph holds a node class that the tenant may not use", "leave the node out, or ask the operator"
+    ),
     "not_found": FaultKind(404, "there is no such thing for this key", "check the id; lists show what there is"),
     "method_not_allowed": FaultKind(405, "the route does not know this method", "see /docs for the routes"),
     "conflict": FaultKind(409, "the name is taken", "choose another name, or change what exists"),

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from comfyone.cli import accounts, backends, gateway, jobs, sandbox, workflows
+from comfyone.cli import backends, gateway, jobs, keys, reports, sandbox, tenants, workflows
 
 __all__ = ["app", "main"]
 
@@ -38,8 +38,10 @@ def _options(
 
 app.command("gateway")(gateway.gateway)
 app.command("sandbox")(sandbox.sandbox)
-app.add_typer(accounts.tenants, name="tenants")
-app.add_typer(accounts.keys, name="keys")
+app.command("usage")(reports.usage)
+app.command("audit")(reports.audit)
+app.add_typer(tenants.app, name="tenants")
+app.add_typer(keys.app, name="keys")
 app.add_typer(backends.app, name="backends")
 app.add_typer(workflows.app, name="workflows")
 app.add_typer(jobs.app, name="jobs")

@@ -18,6 +18,7 @@ from starlette.websockets import WebSocket, WebSocketClose
 from comfyone.errors import ComfyOneError, Fault
 from comfyone.gateway.blobs.local import LocalBlobs
 from comfyone.gateway.bus.memory import MemoryBus
+from comfyone.gateway.dialects.admin_v1.routes import ADMIN_ROUTES
 from comfyone.gateway.dialects.comfyone_v1.codec import V1Codec
 from comfyone.gateway.dialects.comfyone_v1.messages import job_message, trial_message
 from comfyone.gateway.dialects.comfyone_v1.routes import ROUTES as V1_ROUTES
@@ -36,6 +37,7 @@ from comfyone.gateway.domain.tenants import TenantPolicy
 from comfyone.gateway.drivers.comfyui import ComfyUIDriver, client_session
 from comfyone.gateway.outbound.guard import open_guard
 from comfyone.gateway.services.accounts import Authenticator, bootstrap
+from comfyone.gateway.services.administration import Administration
 from comfyone.gateway.services.allowances import Allowances
 from comfyone.gateway.services.backends import Backends
 from comfyone.gateway.services.catalog import Catalog
@@ -43,7 +45,10 @@ from comfyone.gateway.services.fetching import Fetching
 from comfyone.gateway.services.files import Files
 from comfyone.gateway.services.graphs import Graphs
 from comfyone.gateway.services.jobs import Jobs
+from comfyone.gateway.services.pools import Pools
 from comfyone.gateway.services.quota import Quota
+from comfyone.gateway.services.shared_backends import SharedBackends
+from comfyone.gateway.services.usage import Usage
 from comfyone.gateway.services.webhooks import Webhooks
 from comfyone.gateway.services.workflows import Workflows
 from comfyone.gateway.storage.sqlite import SqliteStore
@@ -65,6 +70,10 @@ class Services:
     files: Files
     jobs: Jobs
     webhooks: Webhooks
+    pools: Pools
+    usage: Usage
+    administration: Administration
+    shared_backends: SharedBackends
     dispatcher: Dispatcher
     outlook: Outlook
 
@@ -134,6 +143,10 @@ async def open_gateway(settings: GatewaySettings) -> AsyncIterator[Gateway]:
                 Files(store, blobs, quota, limit=settings.max_upload, lifetime=settings.upload_ttl),
                 Jobs(store, bus, dispatcher, catalog, allowances, fetching, quota, outlook),
                 Webhooks(store, outbound, trial_message),
+                Pools(store),
+                Usage(store),
+                Administration(store),
+                SharedBackends(store, dispatcher, catalog),
                 dispatcher,
                 outlook,
             )
@@ -160,7 +173,7 @@ def _default_policy(settings: GatewaySettings) -> TenantPolicy:
 def create_app(gateway: Gateway) -> ASGIApp:
     """The HTTP side of a running gateway: every dialect on one port."""
     codec = V1Codec()
-    document = openapi_document(V1_ROUTES, version("comfyone"))
+    document = openapi_document((*V1_ROUTES, *ADMIN_ROUTES), version("comfyone"))
     document_bytes, page = msgspec.json.encode(document), docs_page(document)
     socket = V1Socket(gateway.authenticator, gateway.services.jobs, gateway.settings.max_sockets)
 
@@ -185,7 +198,8 @@ def create_app(gateway: Gateway) -> ASGIApp:
         Route("GET", "/openapi.json", openapi, "This interface, as OpenAPI", open=True),
         Route("GET", "/docs", docs, "This interface, as a page", media="text/html", open=True),
     )
-    routes = serve((*V1_ROUTES, *pages), codec, gateway.authenticator, gateway.services, gateway.settings.max_body)
+    tables = (*V1_ROUTES, *ADMIN_ROUTES, *pages)
+    routes = serve(tables, codec, gateway.authenticator, gateway.services, gateway.settings.max_body)
     router = Router([*routes, WebSocketRoute("/v1/ws", websocket)], redirect_slashes=False, default=unknown)
     return Edge(router, version("comfyone"))
 

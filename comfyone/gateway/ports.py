@@ -19,13 +19,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from comfyone.gateway.domain.audit import AuditEntry
 from comfyone.gateway.domain.backends import Backend, BackendState, ConditionChange, Health
 from comfyone.gateway.domain.catalogue import Catalogue
 from comfyone.gateway.domain.evidence import FileRef, Hint, Whereabouts
 from comfyone.gateway.domain.files import Asset, Blob, Output
 from comfyone.gateway.domain.jobs import Assignment, Failure, Job, JobEvent, JobState, Needs, NewJob
-from comfyone.gateway.domain.placement import Slot
-from comfyone.gateway.domain.tenants import ApiKey, Tenant
+from comfyone.gateway.domain.placement import Policy, Slot
+from comfyone.gateway.domain.tenants import ApiKey, Tenant, TenantPolicy
+from comfyone.gateway.domain.usage import UsageQuestion, UsageRow
 from comfyone.gateway.domain.webhooks import Delivery, Due, Verdict, Webhook
 from comfyone.gateway.domain.workflows import Workflow
 from comfyone.graph.document import Graph
@@ -33,6 +35,7 @@ from comfyone.graph.document import Graph
 __all__ = [
     "MAX_POSITION",
     "Accounts",
+    "Audit",
     "Blobs",
     "Bus",
     "Dispatch",
@@ -43,11 +46,14 @@ __all__ = [
     "Offer",
     "Outbound",
     "Outbox",
+    "Pools",
     "QueuedJob",
     "Reply",
     "Session",
+    "SharedBackends",
     "Store",
     "TenantDoor",
+    "Usage",
     "WebhookDoor",
 ]
 
@@ -171,7 +177,6 @@ class Engine(Protocol):
     def assignment(self, job_id: str) -> Assignment | None: ...
     def closed(self, prompt_ids: Iterable[str]) -> list[str]: ...
     def note_condition(self, backend_id: str, condition: str, reason: str | None, now: float) -> None: ...
-    def pool_policy(self, pool_id: str) -> str | None: ...
     def graph(self, job: Job) -> bytes: ...
     def recent(self, limit: int) -> list[tuple[str, str | None, float]]: ...
     def prune(self, before: float, limit: int) -> int: ...
@@ -187,6 +192,7 @@ class Accounts(Protocol):
     def tenant(self, name: str) -> Tenant | None: ...
     def tenant_by_id(self, tenant_id: str) -> Tenant: ...
     def add_tenant(self, tenant: Tenant) -> Tenant: ...
+    def set_policy(self, tenant_id: str, policy: TenantPolicy) -> Tenant: ...
     def keys(self, tenant_id: str) -> list[ApiKey]: ...
     def add_key(self, key: ApiKey, hash: str) -> None: ...
     def key_by_hash(self, hash: str) -> ApiKey | None: ...
@@ -215,11 +221,52 @@ class Outbox(Protocol):
     def prune(self, webhook_id: str, before: float, *, keep: int, waiting: int, limit: int) -> int: ...
 
 
+class Audit(Protocol):
+    """Who administered what."""
+
+    def add(self, entry: AuditEntry) -> None: ...
+    def entries(self, after: str | None, limit: int) -> list[AuditEntry]: ...
+    def prune(self, before: float, most: int, limit: int) -> int: ...
+
+
+class Pools(Protocol):
+    """How pools choose among their backends."""
+
+    def policy(self, pool_id: str) -> Policy: ...
+    def set_policy(self, pool_id: str, policy: Policy) -> None: ...
+
+
+class SharedBackends(Protocol):
+    """The backends of the pool that all tenants share: the operator's side."""
+
+    def all(self) -> list[Backend]: ...
+    def get(self, name: str) -> Backend: ...
+    def add(self, backend: Backend) -> Backend: ...
+    def change(
+        self, name: str, *, state: BackendState | None, weight: int | None, labels: Mapping[str, str] | None
+    ) -> Backend: ...
+    def delete(self, name: str) -> Backend: ...
+
+
+class Usage(Protocol):
+    """What tenants have used."""
+
+    def page(self, question: UsageQuestion, after: UsageRow | None, limit: int) -> list[UsageRow]: ...
+
+
 class Session(Protocol):
     """An open transaction."""
 
     @property
     def accounts(self) -> Accounts: ...
+    @property
+    def audit(self) -> Audit: ...
+    @property
+    def pools(self) -> Pools: ...
+    @property
+    def shared_backends(self) -> SharedBackends: ...
+    @property
+    def usage(self) -> Usage: ...
     @property
     def engine(self) -> Engine: ...
     @property
@@ -240,6 +287,9 @@ class Store(Protocol):
         """``submit``, and wait."""
 
     async def read(self, query: Callable[[Session], T]) -> T: ...
+
+    async def survey(self, query: Callable[[Session], T]) -> T:
+        """`read`, for what may take its time: beside the event loop, on a connection of its own."""
 
 
 class Blobs(Protocol):

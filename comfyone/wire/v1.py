@@ -255,6 +255,7 @@ class BackendRecord(_Record):
     name: str
     instance_id: str | None = None
     url: str | None = None
+    shared: bool | None = None
     state: str | None = None
     status: str | None = None
     is_live: bool | None = None

@@ -123,6 +123,9 @@ OPERATIONS: list[tuple[str, str, Any, set[Scope]]] = [
     ("POST", f"/v1/webhooks/{UNKNOWN}/test", None, {Scope.WEBHOOKS}),
     ("GET", f"/v1/webhooks/{UNKNOWN}/deliveries", None, {Scope.WEBHOOKS}),
     ("POST", f"/v1/webhooks/{UNKNOWN}/deliveries/{UNKNOWN}/retry", None, {Scope.WEBHOOKS}),
+    ("GET", "/v1/pool", None, set()),
+    ("PUT", "/v1/pool", {"policy": "random"}, {Scope.BACKENDS}),
+    ("GET", "/v1/usage", None, {Scope.JOBS}),
 ]
 
 
@@ -149,7 +152,7 @@ def test_the_operations_of_the_matrix_are_all_there_are(acme: Tenant) -> None:
         (method.upper(), re.sub(r"{\w+}", "*", path))
         for path, operations in document["paths"].items()
         for method, operation in operations.items()
-        if "The same as" not in operation.get("description", "")
+        if "The same as" not in operation.get("description", "") and path.startswith("/v1/")
     }
     tested = {
         (method, re.sub(rf"{UNKNOWN}|/[xw]$", lambda m: "/*" if m[0][0] == "/" else "*", path))

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
 
 from comfyone.emulator import Sandbox
+from comfyone.gateway.dialects.admin_v1.routes import ADMIN_ROUTES
 from comfyone.gateway.dialects.comfyone_v1.routes import ROUTES
+from comfyone.gateway.dialects.routing import Route
+from comfyone.gateway.domain.tenants import Scope
 from tests.acceptance.conftest import Tenant
 from tests.graphs import invert_upload, slow, tiny
 from tests.support.pictures import png
 from tests.support.sockets import Ears
-from tests.support.v1 import Answer
+from tests.support.v1 import V1, Answer
 from tests.support.waiting import eventually
 
 WORKFLOW = {"name": "mine", "inputs": [], "outputs": ["3"], "workflow": tiny()}
@@ -126,3 +130,26 @@ def test_lists_show_ones_own_things_alone(acme: Tenant, theirs: dict[str, list[s
     with Ears(acme.url, acme.secret) as ears:
         ears.say({"type": "sync"})
         assert ears.hear()["data"]["error"] == "invalid_body", "and the socket is silent about the others' jobs"
+
+
+# the operator's door
+
+
+@pytest.mark.parametrize("route", ADMIN_ROUTES, ids=lambda route: f"{route.method} {route.path}")
+def test_an_operators_route_opens_to_no_tenant(acme: Tenant, route: Route) -> None:
+    """Nor does it tell whether there is such a thing, or what is wrong with a body."""
+    before = acme.everything()
+    for key in (acme.name, "no-such"):
+        path = re.sub(r"{\w+(:path)?}", key, route.path)
+        assert "'admin'" in acme.call(route.method, path, data=b"{broken").fails("scope_missing")["message"]
+        V1(acme.url, None).call(route.method, path).fails("missing_key")
+        V1(acme.url, "co_wrong").call(route.method, path).fails("invalid_key")
+    assert acme.everything() == before
+
+
+def test_every_route_beside_the_tenants_own_is_the_operators(acme: Tenant) -> None:
+    served = acme.raw("GET", "/openapi.json").json()["paths"]
+    described = {(method.upper(), path) for path in served for method in served[path] if path.startswith("/admin/")}
+    assert described == {(route.method, re.sub(r":\w+}", "}", route.path)) for route in ADMIN_ROUTES}
+    assert {route.scope for route in ADMIN_ROUTES} == {Scope.ADMIN}
+    assert len(described) >= 15

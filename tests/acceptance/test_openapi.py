@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 
 from comfyone.errors import FAULTS
+from comfyone.gateway.dialects.admin_v1.routes import ADMIN_ROUTES
 from comfyone.gateway.dialects.comfyone_v1.routes import ROUTES
 from tests.acceptance.conftest import Tenant
 from tests.graphs import failing, speaking, tiny
 from tests.support.pictures import png
 from tests.support.v1 import V1
 
+ALL_ROUTES = (*ROUTES, *ADMIN_ROUTES)
 ALONE = ("/cancel", "/secret", "/test", "/retry")
 """How the paths end that take no body."""
 
@@ -35,7 +37,7 @@ def operations(document: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]
 def test_every_route_is_described_and_nothing_else(document: dict[str, Any], acme: Tenant) -> None:
     routes = {
         (re.sub(r":\w+}", "}", path), method.lower())
-        for route in ROUTES
+        for route in ALL_ROUTES
         for method, path in ((route.method, route.path), *route.aliases)
     }
     assert {(path, method) for path, method, _ in operations(document)} == routes
@@ -175,7 +177,10 @@ def test_answers_have_the_shape_that_is_described(shop: Tenant, document: dict[s
     check("POST", "/v1/prompts", "/v1/prompts", {"workflow_id": 7})
     check("DELETE", "/v1/backends/{name}", f"/v1/backends/{backend}")
     check("POST", "/v1/prompts_workflow", "/v1/prompts_workflow", {"workflow": tiny()})  # 200, code 2006
-    assert set(checked) == {(path, method) for path, method, _ in operations(document)}
+    check("GET", "/v1/pool", "/v1/pool")
+    check("PUT", "/v1/pool", "/v1/pool", {"policy": "weighted"})
+    check("GET", "/v1/usage", "/v1/usage")
+    assert set(checked) == {(path, method) for path, method, _ in operations(document) if path.startswith("/v1/")}
 
 
 def test_bodies_that_are_described_are_taken(document: dict[str, Any]) -> None:
@@ -192,6 +197,6 @@ def test_the_page_is_one_file_that_loads_nothing_from_elsewhere(acme: Tenant) ->
     page = unescape(response.text)
     assert "<script" not in page
     assert not re.findall(r"""(?:src|href|url|import)\s*[=(]\s*["']?\s*(?:https?:)?//""", page)
-    for route in ROUTES:
+    for route in ALL_ROUTES:
         assert re.sub(r":\w+}", "}", route.path) in page
         assert route.summary in page

@@ -12,7 +12,7 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
@@ -23,9 +23,11 @@ import typer
 from PIL import Image, ImageChops
 
 from comfyone.cli.main import app
+from comfyone.gateway.dialects.admin_v1.routes import ADMIN_ROUTES
 from comfyone.gateway.dialects.comfyone_v1.routes import ROUTES
 from comfyone.gateway.dialects.openapi import openapi_document
-from comfyone.gateway.domain.tenants import Scope
+from comfyone.gateway.dialects.routing import Route
+from comfyone.gateway.domain.tenants import Scope, TenantPolicy
 from comfyone.settings import load_settings
 from scripts import demo, reference
 
@@ -156,12 +158,24 @@ def test_every_settings_file_in_the_documents_is_taken(tmp_path: Path) -> None:
         load_settings(file, {}, environment={})
 
 
-def test_the_reference_of_the_wire_names_every_route_and_no_other() -> None:
-    text = (ROOT / "docs" / "reference" / "v1.md").read_text()
-    named = {parameters(path) for path in re.findall(r"[` ](/v1/[\w/{}]*[\w}])[`?]", text)}
-    served = {parameters(path) for path in openapi_document(ROUTES, "0")["paths"]}
+@pytest.mark.parametrize(
+    ("page", "routes", "more"),
+    [("v1", ROUTES, {"/v1/ws"}), ("admin", ADMIN_ROUTES, set())],  # a socket is no operation of HTTP
+    ids=["v1", "admin"],
+)
+def test_the_reference_of_the_wire_names_every_route_and_no_other(
+    page: str, routes: tuple[Route, ...], more: set[str]
+) -> None:
+    text = (ROOT / "docs" / "reference" / f"{page}.md").read_text()
+    named = {parameters(path) for path in re.findall(r"[` ]((?:/admin)?/v1/[\w/{}]*[\w}])[`?]", text)}
+    served = {parameters(path) for path in openapi_document(routes, "0")["paths"]}
     assert served - named == set()
-    assert named - served == {"/v1/ws"}  # no operation of HTTP
+    assert named - served <= more
+
+
+def test_every_field_of_a_policy_is_explained() -> None:
+    text = (ROOT / "docs" / "reference" / "admin.md").read_text()
+    assert [field.name for field in fields(TenantPolicy) if f"`{field.name}`" not in text] == []
 
 
 def parameters(path: str) -> str:

@@ -14,6 +14,7 @@ from comfyone.gateway.dialects.routing import Query, Route
 __all__ = ["openapi_document"]
 
 _PARAMETER = re.compile(r"{(\w+)(?::\w+)?}")
+_TAG = re.compile(r"/(?:(\w+)/)?v\d+/(\w+)")
 _TYPES = {str: "string", int: "integer", float: "number"}
 ALWAYS = ("missing_key", "invalid_key", "internal")
 
@@ -50,7 +51,7 @@ def _operation(route: Route, method: str, path: str, schema_of: dict[int, Any]) 
     operation: dict[str, Any] = {
         "operationId": route.name + (f"_{method.lower()}_{len(path)}" if alias else ""),
         "summary": route.summary,
-        "tags": [path.split("/")[2]],
+        "tags": [_tag(path)],
         "parameters": [
             {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
             for name in _PARAMETER.findall(path)
@@ -69,6 +70,12 @@ def _operation(route: Route, method: str, path: str, schema_of: dict[int, Any]) 
         file = {"type": "object", "properties": {"file": {"type": "string", "format": "binary"}}, "required": ["file"]}
         operation["requestBody"] = {"required": True, "content": {"multipart/form-data": {"schema": file}}}
     return operation
+
+
+def _tag(path: str) -> str:
+    """The noun that a path is about, after its dialect where that has a name: ``prompts``, ``admin tenants``."""
+    match = _TAG.match(path)
+    return " ".join(filter(None, match.groups())) if match else "pages"
 
 
 def _query(query: Query) -> dict[str, Any]:
@@ -98,6 +105,8 @@ def _failures(route: Route) -> dict[str, Any]:
         slugs += ["invalid_json", "invalid_body", "too_large"]
     if route.query:
         slugs.append("invalid_body")
+    if route.scope:
+        slugs.append("scope_missing")
     by_status: dict[int, list[str]] = {}
     for slug in dict.fromkeys(slugs):
         by_status.setdefault(FAULTS[slug].status, []).append(slug)

@@ -19,6 +19,7 @@ from comfyone.errors import Fault
 from comfyone.gateway.dialects.bodies import decode, read_body
 from comfyone.gateway.dialects.edge import key_of, request_id_of
 from comfyone.gateway.domain.tenants import NOBODY, Principal
+from comfyone.gateway.domain.tenants import Scope as TenantScope
 from comfyone.gateway.services.accounts import Authenticator
 
 __all__ = ["Call", "Codec", "Query", "Route", "serve"]
@@ -39,7 +40,7 @@ class Query:
 @dataclass(frozen=True, slots=True)
 class Route:
     """One operation of a dialect. ``body`` and ``answer`` are record types; None when there is no JSON. ``open`` ones need
-    no key. An alias (method, path) is served in the same way."""
+    no key; ``scope`` is asked for before anything of the request is read. An alias (method, path) is served in the same way."""
 
     method: str
     path: str
@@ -52,6 +53,7 @@ class Route:
     aliases: tuple[tuple[str, str], ...] = ()
     upload: bool = False
     open: bool = False
+    scope: TenantScope | None = None
     faults: tuple[str, ...] = field(default=())
 
     @property
@@ -161,5 +163,7 @@ class _Place:
                 headers={"Allow": ", ".join(self._methods)},
             )
         principal = NOBODY if route.open else await self._authenticator.authenticate(key_of(request.scope))
+        if route.scope:
+            principal.require(route.scope)
         answer = await route.handler(Call(request, principal, self._services, route, self._limit, self._authenticator))
         return answer if isinstance(answer, Response) else self._codec.success(answer)

@@ -12,6 +12,7 @@ from loguru import logger
 
 from comfyone.gateway.dispatch.limits import Limits
 from comfyone.gateway.dispatch.link import Link
+from comfyone.gateway.domain.audit import KEPT_ENTRIES, KEPT_SECONDS
 from comfyone.gateway.domain.jobs import Failure, JobState
 from comfyone.gateway.ports import Blobs, Session, Store
 
@@ -30,6 +31,7 @@ WAITING_DELIVERIES = 10_000
 EXPIRY = 5.0
 """Seconds between two looks for uploads whose time is over."""
 
+AUDIT_PAUSE = 3600.0
 BLOB_AGE = 3600.0
 """A blob without an asset is left alone this long: its asset may be about to be committed."""
 
@@ -53,6 +55,7 @@ class Housekeeping:
             (self.prune_deliveries, min(60.0, self._limits.retention / 4)),
             (self.expire_files, min(EXPIRY, self._limits.retention / 4)),
             (self.sweep_blobs, BLOB_AGE),
+            (self.prune_audit, AUDIT_PAUSE),
         ]
         await asyncio.gather(*(self._repeat(chore, pause) for chore, pause in chores))
 
@@ -106,6 +109,12 @@ class Housekeeping:
         """Forgets uploads whose time is over, unless a job that has not ended needs them."""
         while expired := await self._store.read(lambda session: session.engine.expiring(time.time(), BATCH)):
             await self._store.write(partial(_expire, asset_ids=expired))
+
+    async def prune_audit(self) -> None:
+        """Forgets what was administered long ago, or before a great deal else."""
+        before, pruned = time.time() - KEPT_SECONDS, BATCH
+        while pruned == BATCH:
+            pruned = await self._store.write(lambda session: session.audit.prune(before, KEPT_ENTRIES, BATCH))
 
     async def sweep_blobs(self) -> None:
         """Deletes bytes that no asset names any more.

@@ -38,7 +38,7 @@ class Terms:
         return None if most is None else max(0, most - session.engine.running(tenant_id))
 
     def pool(self, session: Session, pool_id: str) -> Policy:
-        return _fresh(self._pools, pool_id, lambda: Policy(session.engine.pool_policy(pool_id) or Policy.LEAST_BUSY))
+        return _fresh(self._pools, pool_id, lambda: session.pools.policy(pool_id))
 
 
 def _fresh(kept: dict[str, tuple[float, T]], key: str, read: Callable[[], T]) -> T:

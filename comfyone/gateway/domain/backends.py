@@ -33,7 +33,7 @@ class BackendState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """One ComfyUI server of one tenant."""
+    """One ComfyUI server of one tenant. ``url`` is empty where the reader is not to know it."""
 
     id: str
     tenant_id: str
@@ -93,7 +93,7 @@ def find_backend(backends: Sequence[Backend], key: str) -> Backend:
     """
     for attribute in ("name", "instance_id", "url"):
         for backend in backends:
-            if getattr(backend, attribute) == key:
+            if key and getattr(backend, attribute) == key:
                 return backend
     raise Fault("not_found", f"no backend '{key}'", field="backend")
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from comfyone.errors import Fault
+from comfyone.gateway.domain.backends import SHARED_POOL
 
 __all__ = [
     "ALL_BUT_ADMIN",
@@ -20,11 +21,16 @@ __all__ = [
     "TenantPolicy",
     "check_tenant_name",
     "hash_key",
+    "hint_of",
     "new_key",
     "parse_scopes",
+    "parse_workflows",
+    "principal_of",
 ]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+MAX_WORKFLOWS = 100
+MAX_WORKFLOW_NAME = 200
 
 
 class Scope(StrEnum):
@@ -105,6 +111,16 @@ class Principal:
     scopes: frozenset[Scope]
     workflows: tuple[str, ...] | None = None
     policy: TenantPolicy = TenantPolicy()
+    key_hint: str = ""
+
+    @property
+    def actor(self) -> str:
+        """By whom something was done, for the audit log."""
+        return f"key {self.key_hint}… {self.key_id}"
+
+    def may_run(self, workflow: str) -> bool:
+        """Whether the key may run the workflow of this name."""
+        return self.workflows is None or workflow in self.workflows
 
     def require(self, scope: Scope) -> None:
         """Raises:
@@ -118,9 +134,21 @@ NOBODY = Principal("", "", frozenset())
 """Who asks for what needs no key: the owner of nothing."""
 
 
+def principal_of(key: ApiKey, policy: TenantPolicy) -> Principal:
+    """Who asks with a key. A key that is narrowed to workflows has no say in what a workflow is, and runs nothing else."""
+    narrowed = frozenset() if key.workflows is None else frozenset({Scope.GRAPHS, Scope.WORKFLOWS})
+    scopes = key.scopes - policy.withheld - narrowed
+    return Principal(key.tenant_id, key.id, scopes, key.workflows, policy, key.hint)
+
+
 def new_key() -> str:
     """A fresh API key: 256 random bits, with a prefix that secret scanners can find."""
     return "co_" + secrets.token_urlsafe(32)
+
+
+def hint_of(key: str) -> str:
+    """The first characters of a key, to tell keys apart: never so many that the rest could be guessed."""
+    return key[: min(8, len(key) // 4)]
 
 
 def hash_key(key: str) -> str:
@@ -145,15 +173,32 @@ def parse_scopes(names: list[str] | None) -> frozenset[Scope]:
     return frozenset(Scope(name) for name in names)
 
 
+def parse_workflows(names: list[str] | None) -> tuple[str, ...] | None:
+    """The workflows that a new key is narrowed to; None: it is not.
+
+    Raises:
+        Fault: ``invalid_body`` naming the name that no workflow can have, or when there are none or too many.
+    """
+    if names is None:
+        return None
+    unique = tuple(dict.fromkeys(name.strip() for name in names))
+    if not 0 < len(unique) <= MAX_WORKFLOWS:
+        raise Fault("invalid_body", f"a key is narrowed to 1 to {MAX_WORKFLOWS} workflows", field="workflows")
+    for name in unique:
+        if not 0 < len(name) <= MAX_WORKFLOW_NAME or not name.isprintable():
+            raise Fault("invalid_body", f"{name[:40]!r} is no name of a workflow", field="workflows")
+    return unique
+
+
 def check_tenant_name(name: str) -> str:
     """Raises:
-    Fault: ``invalid_body`` when the name could not be a folder, a label or an argument.
+    Fault: ``invalid_body`` when the name could not be a folder, a label or an argument, or is that of the shared pool.
     """
-    if not _NAME.fullmatch(name):
+    if not _NAME.fullmatch(name) or name == SHARED_POOL:
         raise Fault(
             "invalid_body",
             f"{name!r} is no tenant name",
             field="name",
-            hint="use 1 to 63 letters, digits, dots, dashes or underscores",
+            hint=f"use 1 to 63 letters, digits, dots, dashes or underscores, but not '{SHARED_POOL}'",
         )
     return name

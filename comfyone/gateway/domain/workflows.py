@@ -24,6 +24,7 @@ __all__ = [
     "check_raw_graph",
     "check_values",
     "named_values",
+    "unknown_workflow",
 ]
 
 MAX_STRING = 200_000
@@ -79,6 +80,12 @@ class Workflow:
     graph: bytes
     created_at: float
     updated_at: float
+
+
+def unknown_workflow(key: str, version: int | None = None) -> Fault:
+    """What is said of a workflow that is not there for who asks; raise what it returns."""
+    which = f"version {version} of workflow" if version is not None else "workflow"
+    return Fault("not_found", f"no {which} '{key}'", field="workflow_id")
 
 
 def check_declaration(graph: Any, inputs: Sequence[InputSpec], outputs: Sequence[str]) -> None:

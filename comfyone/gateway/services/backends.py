@@ -22,7 +22,7 @@ from comfyone.gateway.domain.tenants import Principal, Scope
 from comfyone.gateway.ports import Dispatch, Store
 from comfyone.gateway.services.catalog import Catalog
 
-__all__ = ["Backends", "SeenBackend"]
+__all__ = ["CONNECT_SECONDS", "Backends", "SeenBackend", "check_instance", "probe"]
 
 MAX_NAME = 200
 CONNECT_SECONDS = 2.0
@@ -73,7 +73,7 @@ class Backends:
             new_id(), principal.tenant_id, name, instance_id, address, state, weight, labels, False, time.time()
         )
         if state is not BackendState.DOWN:
-            await self._probe(backend)
+            await probe(self._dispatch, backend)
         backend = await self._catalog.change(principal.tenant_id, lambda door: door.add_backend(backend))
         await self._dispatch.attach(backend, 0.0 if state is BackendState.DOWN else CONNECT_SECONDS)
         return self._seen(backend)
@@ -104,8 +104,7 @@ class Backends:
         await self._dispatch.detach(backend)
 
     def _resolve(self, instance_id: str, url: str | None) -> str:
-        if not instance_id or len(instance_id) > MAX_NAME or not instance_id.isprintable():
-            raise Fault("invalid_body", f"an instance_id is 1 to {MAX_NAME} printable characters", field="instance_id")
+        check_instance(instance_id, "instance_id")
         if url is not None:
             return clean_url(url)
         if is_url(instance_id):
@@ -114,13 +113,25 @@ class Backends:
             return clean_url(self._configured[instance_id])
         raise Fault("backend_unresolvable", f"no address is known for '{instance_id}'", field="instance_id")
 
-    async def _probe(self, backend: Backend) -> None:
-        try:
-            await self._dispatch.probe(backend)
-        except WrongServer as error:
-            raise Fault("not_comfyui", error.message, field="url") from error
-        except Unreachable as error:
-            raise Fault("backend_unreachable", error.message, field="url") from error
-
     def _seen(self, backend: Backend) -> SeenBackend:
         return SeenBackend(backend, self._dispatch.health(backend.id))
+
+
+def check_instance(name: str, field: str) -> None:
+    """Raises:
+    Fault: ``invalid_body`` when no backend can be called so.
+    """
+    if not name or len(name) > MAX_NAME or not name.isprintable():
+        raise Fault("invalid_body", f"{field} is 1 to {MAX_NAME} printable characters", field=field)
+
+
+async def probe(dispatch: Dispatch, backend: Backend) -> None:
+    """Raises:
+    Fault: ``backend_unreachable`` or ``not_comfyui``.
+    """
+    try:
+        await dispatch.probe(backend)
+    except WrongServer as error:
+        raise Fault("not_comfyui", error.message, field="url") from error
+    except Unreachable as error:
+        raise Fault("backend_unreachable", error.message, field="url") from error

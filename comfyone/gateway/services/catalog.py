@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from comfyone.gateway.domain.backends import Backend, find_backend
 from comfyone.gateway.domain.workflows import Workflow
-from comfyone.gateway.ports import Store, TenantDoor
+from comfyone.gateway.ports import Session, Store, TenantDoor
 from comfyone.gateway.services.graphs import Graphs
 from comfyone.graph.document import Graph
 
@@ -33,7 +33,7 @@ class _Known:
 
 
 class Catalog:
-    """A tenant's backends and current workflows. Changes go through `change`."""
+    """The backends that a tenant sees, and its current workflows. Changes go through `change` and `change_shared`."""
 
     def __init__(self, store: Store, graphs: Graphs) -> None:
         self._store = store
@@ -69,6 +69,13 @@ class Catalog:
             return await self._store.write(lambda session: command(session.tenant(tenant_id)))
         finally:
             self._tenants.pop(tenant_id, None)
+
+    async def change_shared(self, command: Callable[[Session], T]) -> T:
+        """Writes to the backends that all tenants see."""
+        try:
+            return await self._store.write(command)
+        finally:
+            self._tenants.clear()
 
     async def _known(self, tenant_id: str) -> _Known:
         known = self._tenants.get(tenant_id)

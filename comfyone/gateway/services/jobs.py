@@ -16,8 +16,17 @@ from comfyone.errors import Fault
 from comfyone.gateway.domain.files import asset_ids_in, parse_asset_path
 from comfyone.gateway.domain.ids import new_id
 from comfyone.gateway.domain.jobs import TERMINAL, JobEvent, JobState, NewJob, Passing
+from comfyone.gateway.domain.policies import check_granted
 from comfyone.gateway.domain.tenants import Principal, Scope
-from comfyone.gateway.domain.workflows import InputType, Values, Workflow, check_raw_graph, check_values, named_values
+from comfyone.gateway.domain.workflows import (
+    InputType,
+    Values,
+    Workflow,
+    check_raw_graph,
+    check_values,
+    named_values,
+    unknown_workflow,
+)
 from comfyone.gateway.ports import Bus, Dispatch, Forecast, JobView, Session, Store, TenantDoor
 from comfyone.gateway.services.allowances import Allowances
 from comfyone.gateway.services.catalog import Catalog
@@ -109,7 +118,7 @@ class Jobs:
             raise Fault("invalid_body", f"an Idempotency-Key has 1 to {MAX_KEY} characters", field="Idempotency-Key")
         try:
             await self._quota.require_room(principal, 0)
-            return await self._checked(principal.tenant_id, submission)
+            return await self._checked(principal, submission)
         except Fault:
             earlier = await self._replayed(principal.tenant_id, submission)
             if earlier is None:
@@ -137,13 +146,17 @@ class Jobs:
             return None
         return await self._store.read(lambda session: session.tenant(tenant_id).replayed(key, submission.digest))
 
-    async def _checked(self, tenant_id: str, submission: Submission) -> NewJob | str:
+    async def _checked(self, principal: Principal, submission: Submission) -> NewJob | str:
+        tenant_id = principal.tenant_id
         if not await self._catalog.has_backends(tenant_id):
             raise Fault("no_backend", "no backend is registered")
         backend = await self._catalog.backend(tenant_id, submission.backend) if submission.backend else None
         workflow = None
         if submission.workflow:
             workflow, graph = await self._catalog.workflow(tenant_id, submission.workflow)
+            if not principal.may_run(workflow.name):
+                raise unknown_workflow(submission.workflow)
+            check_granted(principal.policy, graph)  # at this moment: the policy may be younger than the workflow
             named = submission.named
             given = submission.values if named is None else named_values(workflow, named)
             values = check_values(workflow, graph, given or {})
@@ -155,6 +168,7 @@ class Jobs:
         else:
             graph, values = submission.graph, submission.values or {}
             check_raw_graph(graph, submission.outputs, values)
+            check_granted(principal.policy, graph)
         backend_id = backend.id if backend else None
         needs = self._dispatch.needs(tenant_id, graph, values)
         return NewJob(

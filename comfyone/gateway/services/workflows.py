@@ -8,8 +8,9 @@ from typing import Any
 
 from comfyone.errors import Fault
 from comfyone.gateway.domain.ids import new_id
+from comfyone.gateway.domain.policies import check_granted
 from comfyone.gateway.domain.tenants import Principal, Scope
-from comfyone.gateway.domain.workflows import InputSpec, Workflow, check_declaration, check_nodes
+from comfyone.gateway.domain.workflows import InputSpec, Workflow, check_declaration, check_nodes, unknown_workflow
 from comfyone.gateway.ports import Dispatch, Store
 from comfyone.gateway.services.catalog import Catalog
 
@@ -25,10 +26,15 @@ class Workflows:
         self._catalog = catalog
 
     async def all(self, principal: Principal) -> list[Workflow]:
-        return await self._store.read(lambda session: session.tenant(principal.tenant_id).workflows())
+        """Those that the key may run."""
+        found = await self._store.read(lambda session: session.tenant(principal.tenant_id).workflows())
+        return [workflow for workflow in found if principal.may_run(workflow.name)]
 
     async def get(self, principal: Principal, key: str, version: int | None = None) -> Workflow:
-        return await self._store.read(lambda session: session.tenant(principal.tenant_id).workflow(key, version))
+        found = await self._store.read(lambda session: session.tenant(principal.tenant_id).workflow(key, version))
+        if not principal.may_run(found.name):
+            raise unknown_workflow(key, version)
+        return found
 
     async def create(
         self,
@@ -42,7 +48,7 @@ class Workflows:
         """Stores a workflow. ``raw`` is ``graph`` as its bytes came in.
 
         Raises:
-            Fault: ``invalid_graph`` naming the node, ``invalid_body`` for the name, ``conflict`` when it is taken.
+            Fault: ``invalid_graph`` or ``class_forbidden`` naming the node, ``invalid_body`` for the name, ``conflict`` when it is taken.
         """
         workflow = await self._checked(principal, name, inputs, outputs, graph, raw)
         return await self._catalog.change(principal.tenant_id, lambda door: door.add_workflow(workflow))
@@ -79,6 +85,7 @@ class Workflows:
         if not name or len(name) > MAX_NAME or not name.isprintable():
             raise Fault("invalid_body", f"a workflow's name is 1 to {MAX_NAME} printable characters", field="name")
         check_declaration(graph, inputs, outputs)
+        check_granted(principal.policy, graph)
         classes = await self._dispatch.known_classes(principal.tenant_id)
         if classes is not None:
             check_nodes(graph, classes)

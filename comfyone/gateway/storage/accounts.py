@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from comfyone.errors import Fault
-from comfyone.gateway.domain.tenants import ApiKey, Tenant
-from comfyone.gateway.storage.rows import KEY, TENANT, json_text, key_of, tenant_of
+from comfyone.gateway.domain.tenants import ApiKey, Tenant, TenantPolicy
+from comfyone.gateway.storage.rows import KEY, TENANT, json_text, key_of, policy_text, tenant_of
 from comfyone.gateway.storage.sql import Sql
 
 __all__ = ["SqlAccounts"]
@@ -33,12 +33,16 @@ class SqlAccounts:
         Fault: ``conflict`` when the name is taken.
         """
         added = self._sql.run(
-            "INSERT INTO tenants (id, name, created_at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
-            (tenant.id, tenant.name, tenant.created_at),
+            "INSERT INTO tenants (id, name, policy, created_at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            (tenant.id, tenant.name, policy_text(tenant.policy), tenant.created_at),
         )
         if not added:
             raise Fault("conflict", f"there is a tenant '{tenant.name}' already", field="name")
         return tenant
+
+    def set_policy(self, tenant_id: str, policy: TenantPolicy) -> Tenant:
+        self._sql.run("UPDATE tenants SET policy = ? WHERE id = ?", (policy_text(policy), tenant_id))
+        return self.tenant_by_id(tenant_id)
 
     def keys(self, tenant_id: str) -> list[ApiKey]:
         rows = self._sql.all(f"SELECT {KEY} FROM api_keys WHERE tenant_id = ? ORDER BY id", (tenant_id,))

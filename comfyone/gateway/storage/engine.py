@@ -255,10 +255,6 @@ class SqlEngine:
             {"backend": backend_id, "kept": KEPT_CONDITIONS},
         )
 
-    def pool_policy(self, pool_id: str) -> str | None:
-        row = self._sql.one("SELECT policy FROM pools WHERE id = ?", (pool_id,))
-        return str(row[0]) if row else None
-
     def recent(self, limit: int) -> list[tuple[str, str | None, float]]:
         """Tenant, workflow and backend seconds of those among the last jobs to end that succeeded, earliest first."""
         rows = self._sql.all(

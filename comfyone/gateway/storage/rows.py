@@ -30,6 +30,7 @@ __all__ = [
     "key_of",
     "needs_text",
     "output_of",
+    "policy_text",
     "tenant_of",
     "workflow_of",
 ]
@@ -57,6 +58,10 @@ _policy = msgspec.json.Decoder(TenantPolicy)
 def tenant_of(row: Row) -> Tenant:
     values = [*row[:3], _policy.decode(row[3])]
     return Tenant(*values)
+
+
+def policy_text(policy: TenantPolicy) -> str:
+    return msgspec.json.encode(policy, order="deterministic").decode()
 
 
 def key_of(row: Row) -> ApiKey:

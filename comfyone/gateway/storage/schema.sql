@@ -40,6 +40,8 @@ CREATE TABLE backends (
     UNIQUE (tenant_id, name)
 );
 
+CREATE INDEX backends_shared ON backends (id) WHERE shared = 1;
+
 -- What became of a backend, and why: for people to read. The latest of each are kept.
 CREATE TABLE backend_history (
     id TEXT PRIMARY KEY,
@@ -206,11 +208,13 @@ CREATE TABLE usage (
     PRIMARY KEY (tenant_id, day, workflow_id, backend_id)
 );
 
+CREATE INDEX usage_by_day ON usage (day);
+
 -- Who administered what.
 CREATE TABLE audit (
     id TEXT PRIMARY KEY,
     at DOUBLE PRECISION NOT NULL,
-    actor TEXT NOT NULL,  -- the hint of a key, or 'command line'
+    actor TEXT NOT NULL,  -- hint and id of a key, or 'command line'
     tenant_id TEXT,  -- whom it concerned
     action TEXT NOT NULL,
     subject TEXT NOT NULL,

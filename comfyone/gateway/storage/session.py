@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from comfyone.gateway.storage.accounts import SqlAccounts
+from comfyone.gateway.storage.audit import SqlAudit
 from comfyone.gateway.storage.engine import SqlEngine
 from comfyone.gateway.storage.outbox import SqlOutbox
+from comfyone.gateway.storage.pools import SqlPools
+from comfyone.gateway.storage.shared_backends import SqlSharedBackends
 from comfyone.gateway.storage.sql import Sql
 from comfyone.gateway.storage.tenant_door import SqlTenantDoor
+from comfyone.gateway.storage.usage import SqlUsage
 from comfyone.gateway.storage.webhooks import SqlWebhooks
 
 __all__ = ["SqlSession"]
@@ -26,6 +30,22 @@ class SqlSession(Sql):
     @property
     def outbox(self) -> SqlOutbox:
         return SqlOutbox(self)
+
+    @property
+    def audit(self) -> SqlAudit:
+        return SqlAudit(self)
+
+    @property
+    def pools(self) -> SqlPools:
+        return SqlPools(self)
+
+    @property
+    def shared_backends(self) -> SqlSharedBackends:
+        return SqlSharedBackends(self)
+
+    @property
+    def usage(self) -> SqlUsage:
+        return SqlUsage(self)
 
     def tenant(self, tenant_id: str) -> SqlTenantDoor:
         return SqlTenantDoor(self, tenant_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from asyncio import Future
 from collections.abc import Callable, Iterator
@@ -107,6 +108,7 @@ class SqliteStore:
         finish = partial(tell, compose=compose) if compose else _nothing_more
         self._writer = Writer(connect(path), publish, finish=finish)
         self._reader = connect(path, read_only=True)
+        self._path = path
 
     def submit(self, command: Callable[[SqlSession], T], *, soon: bool = False) -> Future[T]:
         return self._writer.submit(command, soon=soon)
@@ -120,6 +122,17 @@ class SqliteStore:
             return query(SqlSession(self._reader))
         finally:
             self._reader.execute("COMMIT")
+
+    async def survey(self, query: Callable[[SqlSession], T]) -> T:
+        return await asyncio.to_thread(self._survey, query)
+
+    def _survey(self, query: Callable[[SqlSession], T]) -> T:
+        connection = connect(self._path, read_only=True)
+        try:
+            connection.execute("BEGIN")
+            return query(SqlSession(connection))
+        finally:
+            connection.close()
 
     async def close(self) -> None:
         await self._writer.close()

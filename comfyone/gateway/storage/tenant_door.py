@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from comfyone.errors import Fault
 from comfyone.gateway.domain.backends import Backend, BackendState, ConditionChange, find_backend
 from comfyone.gateway.domain.files import Asset
 from comfyone.gateway.domain.jobs import TERMINAL, Job, JobEvent, JobState, NewJob, rank_of
-from comfyone.gateway.domain.workflows import Workflow
+from comfyone.gateway.domain.workflows import Workflow, unknown_workflow
 from comfyone.gateway.ports import MAX_POSITION, JobView, QueuedJob
 from comfyone.gateway.storage.rows import (
     ASSET,
@@ -73,15 +74,29 @@ class SqlTenantDoor:
     # backends
 
     def backends(self) -> list[Backend]:
-        rows = self._sql.all(f"SELECT {BACKEND} FROM backends WHERE tenant_id = ? ORDER BY id", (self._tenant,))
-        return [backend_of(row) for row in rows]
+        """Its own, and the shared ones, whose address is their owner's affair. A name of its own hides a shared one."""
+        own = self._own_backends()
+        names = {backend.name for backend in own}
+        rows = self._sql.all(
+            f"SELECT {BACKEND} FROM backends WHERE shared = 1 AND tenant_id <> ? ORDER BY id", (self._tenant,)
+        )
+        shared = [replace(backend_of(row), url="") for row in rows]
+        return [*own, *(backend for backend in shared if backend.name not in names)]
 
     def backend(self, key: str) -> Backend:
         return find_backend(self.backends(), key)
 
+    def _own_backends(self) -> list[Backend]:
+        rows = self._sql.all(f"SELECT {BACKEND} FROM backends WHERE tenant_id = ? ORDER BY id", (self._tenant,))
+        return [backend_of(row) for row in rows]
+
+    def _private_backend(self, key: str) -> Backend:
+        """One that the tenant may change. Shared ones are changed by `SqlSharedBackends` alone."""
+        return find_backend([backend for backend in self._own_backends() if not backend.shared], key)
+
     def add_backend(self, backend: Backend) -> Backend:
-        existing = [other for other in self.backends() if other.name == backend.name]
-        if existing and existing[0].url == backend.url:
+        existing = [other for other in self._own_backends() if other.name == backend.name]
+        if existing and (existing[0].url, existing[0].shared) == (backend.url, backend.shared):
             return existing[0]
         if existing:
             raise Fault("conflict", f"backend '{backend.name}' is registered at {existing[0].url}", field="instance_id")
@@ -105,16 +120,16 @@ class SqlTenantDoor:
     def change_backend(
         self, key: str, *, state: BackendState | None, weight: int | None, labels: Mapping[str, str] | None
     ) -> Backend:
-        backend = self.backend(key)
+        backend = self._private_backend(key)
         self._sql.run(
             "UPDATE backends SET state = COALESCE(?, state), weight = COALESCE(?, weight), labels = COALESCE(?, labels) "
             "WHERE id = ? AND tenant_id = ?",
             (state, weight, None if labels is None else json_text(labels), backend.id, self._tenant),
         )
-        return self.backend(backend.name)
+        return self._private_backend(backend.name)
 
     def delete_backend(self, key: str) -> Backend:
-        backend = self.backend(key)
+        backend = self._private_backend(key)
         self._sql.run("DELETE FROM backends WHERE id = ? AND tenant_id = ?", (backend.id, self._tenant))
         return backend
 
@@ -131,8 +146,7 @@ class SqlTenantDoor:
             statement + "AND w.name = :key", values
         )
         if row is None:
-            which = f"version {version} of workflow" if version is not None else "workflow"
-            raise Fault("not_found", f"no {which} '{key}'", field="workflow_id")
+            raise unknown_workflow(key, version)
         return workflow_of(row)
 
     def add_workflow(self, workflow: Workflow) -> Workflow:

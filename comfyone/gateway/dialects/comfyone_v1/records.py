@@ -46,7 +46,8 @@ STATUS = {
 class BackendRecord(msgspec.Struct, frozen=True):
     name: str
     instance_id: str
-    url: str
+    url: str | None
+    shared: bool
     state: str
     status: str
     is_live: bool
@@ -54,7 +55,7 @@ class BackendRecord(msgspec.Struct, frozen=True):
     reason: str | None
     weight: int
     labels: dict[str, str]
-    running: int
+    running: int | None
     created_at: str
 
 
@@ -160,7 +161,10 @@ def moment(seconds: float) -> str:
 
 
 def backend_record(seen: SeenBackend) -> BackendRecord:
+    """Of a shared backend, other tenants see neither where it is nor what all tenants together do there."""
     backend, health = seen.backend, seen.health
+    foreign = not backend.url
+    reason = "it does not answer" if foreign and not health.live else health.reason
     status = {
         BackendState.DOWN: "down",
         BackendState.DRAINING: "draining",
@@ -169,15 +173,16 @@ def backend_record(seen: SeenBackend) -> BackendRecord:
     return BackendRecord(
         name=backend.name,
         instance_id=backend.instance_id,
-        url=backend.url,
+        url=backend.url or None,
+        shared=backend.shared,
         state=backend.state,
         status=status[backend.state],
         is_live=health.live,
         is_down=backend.state is BackendState.DOWN,
-        reason=health.reason,
+        reason=reason,
         weight=backend.weight,
         labels=dict(backend.labels),
-        running=health.load,
+        running=None if foreign else health.load,
         created_at=moment(backend.created_at),
     )
 

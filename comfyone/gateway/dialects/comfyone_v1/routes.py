@@ -21,6 +21,7 @@ from comfyone.gateway.dialects.comfyone_v1.bodies import (
     by_node,
 )
 from comfyone.gateway.dialects.comfyone_v1.codec import V1Codec
+from comfyone.gateway.dialects.comfyone_v1.pools import POOL_ROUTES
 from comfyone.gateway.dialects.comfyone_v1.records import (
     STATUS,
     Accepted,
@@ -36,6 +37,7 @@ from comfyone.gateway.dialects.comfyone_v1.records import (
     status_record,
     workflow_record,
 )
+from comfyone.gateway.dialects.comfyone_v1.usage import USAGE_ROUTES
 from comfyone.gateway.dialects.comfyone_v1.webhooks import WEBHOOK_ROUTES
 from comfyone.gateway.dialects.downloads import file_response
 from comfyone.gateway.dialects.routing import Call, Query, Route
@@ -274,6 +276,7 @@ ROUTES = (
             "address_refused",
             "fetch_failed",
             "too_large",
+            "class_forbidden",
             "no_backend",
             "not_found",
             "idempotency_mismatch",
@@ -347,6 +350,7 @@ ROUTES = (
             "invalid_graph",
             "invalid_input",
             "asset_unknown",
+            "class_forbidden",
             "scope_missing",
             "no_backend",
             "idempotency_mismatch",
@@ -385,7 +389,7 @@ ROUTES = (
         "Store a workflow",
         WorkflowBody,
         WorkflowRecord,
-        faults=("invalid_graph", "conflict", "scope_missing"),
+        faults=("invalid_graph", "class_forbidden", "conflict", "scope_missing"),
     ),
     Route(
         "GET",
@@ -404,7 +408,7 @@ ROUTES = (
         WorkflowBody,
         WorkflowRecord,
         aliases=(("PUT", "/v1/workflows/{id}"),),
-        faults=("invalid_graph", "conflict", "not_found", "scope_missing"),
+        faults=("invalid_graph", "class_forbidden", "conflict", "not_found", "scope_missing"),
     ),
     Route("DELETE", "/v1/workflows/{id}", delete_workflow, "Delete a workflow", faults=("not_found", "scope_missing")),
     Route("GET", "/v1/backends", list_backends, "Registered backends", answer=list[BackendRecord]),
@@ -447,5 +451,7 @@ ROUTES = (
         "DELETE", "/v1/backends/{name:path}", delete_backend, "Remove a backend", faults=("not_found", "scope_missing")
     ),
     *WEBHOOK_ROUTES,
+    *POOL_ROUTES,
+    *USAGE_ROUTES,
 )
 """Every operation of v1. Order matters where a literal path and a parameter could both match."""
