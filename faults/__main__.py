@@ -23,7 +23,7 @@ from faults.trial import run
 
 REPORT = Path(__file__).parent.parent / "faults-output" / "report.json"
 FULL = (150.0, 3000)
-SHORT = (20.0, 400)
+SHORT = (14.0, 400)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     _announce(plan)
     try:
-        report = asyncio.run(_run(plan))
+        report = asyncio.run(_run(plan, chosen.report.with_name("gateway.log")))
     except NotStarted as error:
         print(f"faults: {error}", file=sys.stderr)
         return 1
@@ -57,17 +57,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     show(report)
     write(report, chosen.report)
-    print(f"\nwritten to {os.path.relpath(chosen.report)}; again with --seed {plan.seed}")
+    print(f"\nwritten to {os.path.relpath(chosen.report)} and gateway.log beside it; again with --seed {plan.seed}")
     return int(report.broken > 0)
 
 
-async def _run(plan: Plan) -> Report:
+async def _run(plan: Plan, log: Path) -> Report:
     """Stops everything when this process is asked to stop."""
     task = asyncio.current_task()
     assert task is not None
     for number in (signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-    return await run(plan)
+    return await run(plan, log)
 
 
 def _announce(plan: Plan) -> None:

@@ -9,7 +9,7 @@ from itertools import pairwise
 from faults.evidence import Attempt, Case, Execution, Found
 from faults.injector import Happened
 
-__all__ = ["CHECKS", "Check", "Result", "Truth", "Violation", "judge"]
+__all__ = ["CHECKS", "Check", "Result", "Truth", "Violation", "completed", "judge"]
 
 TERMINAL = ("succeeded", "failed", "cancelled")
 NOTICE = 12.0
@@ -138,8 +138,7 @@ def run_once(truth: Truth) -> Result:
     backend could not be asked for longer than a gateway waits."""
     again, excused, violations = 0, 0, list[Violation]()
     for case in truth.cases:
-        completed = [(attempt, run) for attempt in case.attempts if (run := case.executed(attempt)) and run.completed]
-        for (attempt, run), _ in pairwise(completed):
+        for (attempt, run), _ in pairwise(completed(case)):
             again += 1
             if truth.forgot(run, attempt):
                 continue
@@ -149,6 +148,11 @@ def run_once(truth: Truth) -> Result:
                 violations.append(Violation(f"attempt {attempt.number} had run to its end", case))
     counted = f"{again} run again, {excused} of them as out of reach"
     return Result("no job is run to its end twice unseen", counted, violations)
+
+
+def completed(case: Case) -> list[tuple[Attempt, Execution]]:
+    """The attempts that were run to their end."""
+    return [(attempt, run) for attempt in case.attempts if (run := case.executed(attempt)) and run.completed]
 
 
 def given_back(truth: Truth) -> Result:

@@ -88,22 +88,27 @@ class Server:
         """Sends a signal and waits until it has ended; one that takes its time is killed."""
         if self._process is None or self._process.returncode is not None:
             return
-        with suppress(ProcessLookupError):
-            self._process.send_signal(number)
-            self._process.send_signal(signal.SIGCONT)
+        self._signal(number)
+        self._signal(signal.SIGCONT)
         try:
             async with asyncio.timeout(15):
                 await self._process.wait()
         except TimeoutError:
-            self._process.kill()
+            self._signal(signal.SIGKILL)
             await self._process.wait()
 
     def freeze(self) -> None:
         """Stands still until ``thaw``; its connections stay open."""
-        os.kill(self.pid, signal.SIGSTOP)
+        self._signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        os.kill(self.pid, signal.SIGCONT)
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        """Not by the process object, which would reap one that has ended before asyncio can."""
+        if self.running:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
 
     def weight(self) -> tuple[int, int]:
         """Resident bytes and open files; zeros where the system does not tell."""

@@ -27,7 +27,7 @@ KNOBS: dict[str, dict[str, Any]] = {
     "5xx": {"fail_requests": {"/": 100_000}, "fail_status": 503},
     "lose answers": {"lose_answers": 100_000},
     "slow": {"slow_requests": {"/": 0.4}},
-    "sluggish prompts": {"slow_requests": {"/prompt": 4.5}},
+    "sluggish prompts": {"slow_requests": {"/prompt": 8.0}},
     "node errors": {"node_error": {"TestSteps": "injected", "ImageInvert": "injected"}},
 }
 """The sandbox's own knobs for a trouble; the others are done to its process."""

@@ -42,7 +42,10 @@ GATEWAY_TROUBLES: Durations = {
 QUIET = (0.5, 6.0)
 """Between how few and how many seconds a backend is left alone between two troubles."""
 
-GATEWAY_QUIET = (2.0, 8.0)
+GATEWAY_QUIET = (1.5, 6.0)
+
+OVERTIME = 3.0
+"""Seconds after the end of the plan in which the last troubles are over, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,5 +111,6 @@ def _lane(
     """What befalls one target: one thing at a time, and then it is left alone for a while."""
     at = random.uniform(*quiet)
     while at < seconds and (dealt := next(deck, None)):
-        yield Trouble(round(at, 2), dealt[0], target, dealt[1])
-        at += dealt[1] + random.uniform(*quiet)
+        kind, lasting = dealt[0], round(min(dealt[1], seconds + OVERTIME - at), 2)
+        yield Trouble(round(at, 2), kind, target, lasting)
+        at += lasting + random.uniform(*quiet)

@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from faults.checks import Result, Truth
+from faults.checks import Result, Truth, completed
 from faults.plan import Plan
 from faults.watch import Drain
 
@@ -120,6 +120,7 @@ def write(report: Report, path: Path) -> None:
             }
             for result in report.results
         ],
+        "run again": [case.dossier() for case in report.truth.cases if len(completed(case)) > 1],
         "plan": [asdict(trouble) for trouble in plan.troubles],
         "happened": [asdict(one) for one in sorted(report.truth.happened, key=lambda one: one.began)],
     }

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections import Counter
+from pathlib import Path
 
 import aiohttp
 
@@ -20,11 +22,15 @@ from faults.watch import drained, piled_up
 __all__ = ["run"]
 
 DRAIN_PATIENCE = 90.0
-KEEP_LOGS = 400
+LONGEST = 400
+"""Characters of an exception that are shown."""
+
+FULL_DISK = ("disk is full", "No space left")
+ENTRY = re.compile(r"^(?=\d{4}-\d\d-\d\d )", re.MULTILINE)
 
 
-async def run(plan: Plan) -> Report:
-    """Plays a plan and judges what is left.
+async def run(plan: Plan, log: Path) -> Report:
+    """Plays a plan and judges what is left; what the gateway wrote is copied to ``log``.
 
     Raises:
         NotStarted: something did not even start; nothing was tried.
@@ -43,23 +49,33 @@ async def run(plan: Plan) -> Report:
         await clients.hang_up()
         found = await collect(fleet, clients.tenants, clients.told, session)
         resources, weight = await piled_up(fleet, before)
-        failures = injector.failures + _tracebacks(fleet.gateway.log.read_text())
+        written = fleet.gateway.log.read_text()
+        await asyncio.to_thread(_keep, written, log)
+        failures = injector.failures + _tracebacks(written)
         truth = Truth(found, injector.happened, LOST_AFTER, ATTEMPTS, failures, resources, drain.idle)
         seconds = time.monotonic() - began
         return Report(plan, truth, judge(truth), drain, injector.lives, seconds, (before, weight), _notices(injector))
 
 
+def _keep(text: str, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
 def _tracebacks(log: str) -> list[str]:
-    """What the gateway wrote of faults of its own, each kind once."""
-    parts = log.split("Traceback (most recent call last):")[1:]
-    kinds = Counter(_last_line(part) for part in parts)
-    return [f"the gateway logged a traceback {count} times: {kind}" for kind, count in kinds.items()]
+    """What the gateway wrote of faults of its own, each kind once; that a full disk stops its work is none."""
+    entries = [entry for entry in ENTRY.split(log) if "Traceback (most recent call last)" in entry]
+    kinds = Counter(_cause(entry) for entry in entries)
+    return [
+        f"the gateway logged a traceback {count} times: {kind}"
+        for kind, count in kinds.items()
+        if not any(words in kind for words in FULL_DISK)
+    ]
 
 
-def _last_line(part: str) -> str:
-    """The exception at the end of a traceback: the first line after it that is not indented."""
-    lines = (line for line in part.splitlines()[1:] if line.strip() and not line.startswith(" "))
-    return next(lines, "?")[:KEEP_LOGS]
+def _cause(entry: str) -> str:
+    """The exception that ends a traceback: the last line that is not indented."""
+    return [line for line in entry.splitlines() if line[:1].strip()][-1][:LONGEST]
 
 
 def _notices(injector: Injector) -> list[str]:
