@@ -17,7 +17,7 @@ from pathlib import Path
 from random import SystemRandom
 
 from faults.fleet import NotStarted
-from faults.plan import Plan, make_plan
+from faults.plan import BACKEND_TROUBLES, GATEWAY_TROUBLES, Plan, make_plan
 from faults.report import Report, show, write
 from faults.trial import run
 
@@ -34,7 +34,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, help=f"how long it goes on: {FULL[0]:g}, or {SHORT[0]:g} if short")
     parser.add_argument("--jobs", type=int, help=f"how many are submitted: {FULL[1]}, or {SHORT[1]} if short")
     parser.add_argument("--backends", type=int, default=8, help="how many sandboxes there are")
-    parser.add_argument("--only", action="append", metavar="TROUBLE", help="let nothing else happen; repeatable")
+    parser.add_argument(
+        "--only",
+        action="append",
+        choices=[*BACKEND_TROUBLES, *GATEWAY_TROUBLES],
+        metavar="TROUBLE",
+        help="let nothing else happen; repeatable",
+    )
     parser.add_argument("--short", action="store_true", help="less of everything: 40 seconds in all")
     parser.add_argument("--report", type=Path, default=REPORT, help="file for the whole of it")
     chosen = parser.parse_args(arguments)

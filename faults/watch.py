@@ -15,7 +15,7 @@ from faults.plan import pool
 
 __all__ = ["Drain", "drained", "piled_up"]
 
-IDLE = 15.0
+IDLE = 20.0
 """Seconds that a backend may idle while jobs wait for it: a gateway may wait 10 s before it connects again."""
 
 PAUSE = 0.5
