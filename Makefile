@@ -5,8 +5,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 PYTEST := $(BIN)/python -m pytest
 COMFYUI ?=
+SHORT ?=
+SEED ?=
 
-.PHONY: demo test test-comfyui check static bench seeds clean
+.PHONY: demo test test-comfyui check static bench faults seeds clean
 .DEFAULT_GOAL := check
 
 $(READY): pyproject.toml
@@ -38,6 +40,9 @@ static: $(READY)
 bench: $(READY)  ## the benchmarks, as ratios side by side
 	@$(BIN)/python -m bench $(if $(COMFYUI),--comfyui $(COMFYUI))
 
+faults: $(READY)  ## everything goes wrong at once, and must add up in the end (SHORT=1: a little; SEED=n: again)
+	@$(BIN)/python -m faults $(if $(SHORT),--short) $(if $(SEED),--seed $(SEED))
+
 build/seeds/test.json: $(READY)
 	@$(MAKE) test
 
@@ -45,4 +50,4 @@ seeds: build/seeds/test.json  ## which of the promised items are proven by tests
 	@$(BIN)/python scripts/seeds.py
 
 clean:
-	rm -rf $(VENV) build dist demo-output bench-output .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build dist demo-output bench-output faults-output .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,1 @@
+"""Proof that the engine tells the truth under faults: ``python -m faults``."""

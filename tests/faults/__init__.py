@@ -1,0 +1,1 @@
+"""The fault suite is a judge: here it is judged."""
