@@ -58,7 +58,7 @@ INSERT INTO attempts (job_id, number, prompt_id, backend_id, claimed_at, ended_a
 INSERT INTO job_events (job_id, number, type, at, data)
     SELECT id, 1, 'queued', at, '{}' FROM past WHERE state = 'queued';
 INSERT INTO job_events (job_id, number, type, at, data)
-    SELECT id, step.number, coalesce(step.type, state), at + step.number - 1, step.data FROM ended, (
+    SELECT id, step.number, coalesce(step.type, state), at + step.number - 1, step.data FROM ended CROSS JOIN (
         SELECT 1 AS number, 'queued' AS type, '{}' AS data UNION ALL
         SELECT 2, 'dispatched', '{"backend":"box-1","attempt":1}' UNION ALL SELECT 3, 'running', '{}' UNION ALL
         SELECT 4, NULL, '{}') AS step;

@@ -40,7 +40,7 @@ class Costs:
 
 def measure(quick: bool) -> list[Figure]:
     """Submissions over 32 connections, and the end to end work on the same jobs by two backends."""
-    return figures(QUICK_MANY, rounds=3, jobs=500) if quick else figures(MANY, rounds=7, jobs=1500)
+    return figures(QUICK_MANY, rounds=3, jobs=200) if quick else figures(MANY, rounds=7, jobs=1000)
 
 
 def figures(many: int, rounds: int, jobs: int, few: int = FEW) -> list[Figure]:
