@@ -12,34 +12,40 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from bench import emulator, imports, latency, machine, submissions, transfers
+from bench import busy, emulator, imports, latency, machine, memory, outcomes, scale, submissions, throughput, transfers
 from bench.figures import Figure, show
 from scripts.demo import stop_cleanly
 
 REPORT = Path(__file__).parent.parent / "bench-output" / "report.json"
 
+PARTS: dict[str, Callable[[bool, str | None], list[Figure]]] = {
+    "imports": lambda quick, _: imports.measure(quick),
+    "submissions": lambda quick, _: submissions.measure(quick),
+    "sandbox": lambda quick, _: emulator.measure(quick),
+    "latency": latency.measure,
+    "outcomes": outcomes.measure,
+    "throughput": lambda quick, _: throughput.measure(quick),
+    "busy": lambda quick, _: busy.measure(quick),
+    "scale": lambda quick, _: scale.measure(quick),
+    "memory": lambda quick, _: memory.measure(quick),
+    "transfers": lambda quick, _: transfers.measure(quick),
+}
+"""What can be measured: with fewer rounds or not, and on which ComfyUI, for those that need a real one."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure comfyone on this machine.")
-    names = ("imports", "submissions", "sandbox", "latency", "transfers")
-    parser.add_argument("--only", action="append", choices=names, help="measure this alone; repeatable")
+    parser.add_argument("--only", action="append", choices=PARTS, help="measure this alone; repeatable")
     parser.add_argument("--quick", action="store_true", help="fewer rounds: seconds instead of minutes, less exact")
     parser.add_argument("--comfyui", metavar="URL", help="a real ComfyUI; else one is fetched and started")
     parser.add_argument("--check", action="store_true", help="exit with 1 when a target is missed")
     chosen = parser.parse_args(arguments)
-    parts: dict[str, Callable[[], list[Figure]]] = {
-        "imports": lambda: imports.measure(chosen.quick),
-        "submissions": lambda: submissions.measure(chosen.quick),
-        "sandbox": lambda: emulator.measure(chosen.quick),
-        "latency": lambda: latency.measure(chosen.quick, chosen.comfyui),
-        "transfers": lambda: transfers.measure(chosen.quick),
-    }
     stop_cleanly()
     load = os.getloadavg()[0]
     figures = machine.measure()
-    for name in chosen.only or names:
+    for name in chosen.only or PARTS:
         print(f"measuring {name} …", file=sys.stderr, flush=True)
-        figures += parts[name]()
+        figures += PARTS[name](chosen.quick, chosen.comfyui)
     show(figures)
     if load > (os.cpu_count() or 1) / 4:
         print(f"The machine was busy before (load {load:.1f}): repeat this when it is not, or trust the ratios only.")

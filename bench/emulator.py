@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-import random
 import time
 from typing import Any
 
 import aiohttp
 
 from bench.figures import AtLeast, Figure, median
+from bench.job import colors as some_colors
+from bench.job import tiny
 from scripts.demo import serving
 
-__all__ = ["measure", "tiny"]
+__all__ = ["measure"]
 
 POSTERS = 8
 
@@ -28,17 +29,8 @@ def measure(quick: bool) -> list[Figure]:
     return [Figure("sandbox, trivial jobs", median(rates), "/s", AtLeast(500), detail)]
 
 
-def tiny(color: int) -> dict[str, Any]:
-    """EmptyImage, ImageInvert, SaveImage: a colour of its own keeps every node from being cached."""
-    return {
-        "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": color}},
-        "2": {"class_type": "ImageInvert", "inputs": {"image": ["1", 0]}},
-        "3": {"class_type": "SaveImage", "inputs": {"images": ["2", 0], "filename_prefix": "bench"}},
-    }
-
-
 async def _rate(url: str, count: int) -> float:
-    colors = iter(random.sample(range(0x1000000), count))
+    colors = iter(some_colors(count))
     async with aiohttp.ClientSession() as session, session.ws_connect(f"{url}/ws?clientId=bench") as socket:
         began = time.perf_counter()
         posters = [asyncio.create_task(_post(session, url, colors)) for _ in range(POSTERS)]

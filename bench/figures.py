@@ -86,7 +86,7 @@ def show(figures: Sequence[Figure]) -> None:
         detail = " · ".join(f"{name} {_number(value)}" for name, value in figure.detail.items())
         table.add_row(figure.name, value, str(figure.target or ""), figure.verdict)
         table.add_row(Padding(Text(detail, style="dim"), (0, 0, 1, 2)))
-    Console(highlight=False, width=None if sys.stdout.isatty() else 132).print(table)
+    Console(highlight=False, width=None if sys.stdout.isatty() else 120).print(table)
 
 
 def _number(value: Any) -> str:

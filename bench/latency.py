@@ -1,4 +1,4 @@
-"""One small job on a real ComfyUI: through the SDK and a gateway, against ComfyUI's own socket, in turns."""
+"""One small job on a real ComfyUI: through the SDK and a gateway, through the official proxy, and over its own socket."""
 
 from __future__ import annotations
 
@@ -6,36 +6,26 @@ import json
 import random
 import time
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import defaultdict
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import requests
 import websocket
 
-from bench.emulator import tiny
 from bench.figures import AtMost, Figure, median, percentile
-from bench.servers import gateway
-from comfyone import (
-    ComfyOne,
-    IOType,
-    WorkflowInput,
-    WorkflowInputPayload,
-    WorkflowOutput,
-    WorkflowOutputPayload,
-    WorkflowPayload,
-)
+from bench.job import TINY, colors, shows, tiny
+from bench.proxies import PACKAGE, Proxy, ProxyError, proxy
+from bench.servers import comfyui_server, gateway
+from comfyone import ComfyOne
 from scripts import real_comfyui
 
 __all__ = ["measure"]
 
-WORKFLOW = WorkflowPayload(
-    name="tiny",
-    inputs=WorkflowInputPayload(inputs=[WorkflowInput(id="1", type=IOType.NUMBER, name="color")]),
-    outputs=WorkflowOutputPayload(outputs=[WorkflowOutput(id="3")]),
-    workflow=tiny(0),
-)
-PNG = b"\x89PNG"
+NAME = "small job through SDK and gateway, against ComfyUI's own socket"
+WARM_UP = 10
 
 
 class Direct:
@@ -77,80 +67,106 @@ class Direct:
         return answer.content
 
 
+class Times:
+    """Seconds of each kind of call: until it returned, and until the picture was there."""
+
+    def __init__(self) -> None:
+        self.returned: dict[str, list[float]] = defaultdict(list)
+        self.fetched: dict[str, list[float]] = defaultdict(list)
+        self.wrong = 0
+
+    def note(self, kind: str, began: float, returned: float) -> None:
+        self.returned[kind].append(returned - began)
+        self.fetched[kind].append(time.perf_counter() - began)
+
+
 def measure(quick: bool, comfyui: str | None) -> list[Figure]:
-    """Wall time from the call to its return, in milliseconds."""
+    """Wall time from the call to its return. Each round runs one job of each kind, in an order of its own."""
     rounds = 30 if quick else 200
     try:
-        with _server(comfyui) as url:
-            times = _times(url, rounds)
+        with comfyui_server(comfyui) as url, ExitStack() as stack:
+            try:
+                other: Proxy | str = stack.enter_context(proxy(url))
+            except ProxyError as error:
+                other = str(error)
+            times = _times(url, other, rounds)
     except real_comfyui.RealComfyUIError as error:
-        reason = str(error).splitlines()[0]
-        return [Figure("small job through SDK and gateway, against ComfyUI's own socket", None, detail={"why": reason})]
-    return _figures(times)
+        return [Figure(NAME, None, detail={"why": str(error).splitlines()[0]})]
+    return [*_figures(times), _of_proxy(times, other)]
 
 
-@contextmanager
-def _server(url: str | None) -> Iterator[str]:
-    if url:
-        yield url.rstrip("/")
-    else:
-        with real_comfyui.start() as started:
-            yield started
-
-
-def _times(url: str, rounds: int) -> dict[str, list[float]]:
-    """Each round runs one job of each kind; which goes first changes from round to round."""
-    times: dict[str, list[float]] = {"direct": [], "direct, fetched": [], "ours": [], "ours, fetched": []}
-    colors = iter(random.sample(range(0x1000000), 2 * rounds + 20))
+def _times(url: str, other: Proxy | str, rounds: int) -> Times:
+    times, some = Times(), iter(colors(3 * (rounds + WARM_UP)))
     with gateway() as server, ComfyOne(server.key, domain=server.url) as client:
         client.api.register_backend(url).raise_for_code()
-        client.api.create_workflow(WORKFLOW).raise_for_code()
+        client.api.create_workflow(TINY).raise_for_code()
         direct = Direct(url)
-
-        def ours() -> None:
-            began = time.perf_counter()
-            [picture] = client.run("tiny", color=next(colors), timeout=60)
-            ended = time.perf_counter()
-            assert picture.read().startswith(PNG)
-            _note(times, "ours", began, ended)
-
-        def theirs() -> None:
-            began = time.perf_counter()
-            file = direct.run(next(colors))
-            ended = time.perf_counter()
-            assert direct.fetch(file).startswith(PNG)
-            _note(times, "direct", began, ended)
-
-        for _ in range(10):
-            ours()
-            theirs()
-        for seconds in times.values():
-            seconds.clear()
-        for round_ in range(rounds):
-            for run in (ours, theirs) if round_ % 2 else (theirs, ours):
-                run()
+        runs = [partial(_ours, client), partial(_direct, direct)]
+        if isinstance(other, Proxy):
+            runs.append(partial(_proxied, other))
+        for _ in range(WARM_UP):
+            for run in runs:
+                run(Times(), next(some))
+        for _ in range(rounds):
+            for run in random.sample(runs, len(runs)):
+                run(times, next(some))
         direct.close()
     return times
 
 
-def _note(times: dict[str, list[float]], kind: str, began: float, ended: float) -> None:
-    times[kind].append(ended - began)
-    times[f"{kind}, fetched"].append(time.perf_counter() - began)
+def _ours(client: ComfyOne, times: Times, color: int) -> None:
+    began = time.perf_counter()
+    [picture] = client.run("tiny", color=color, timeout=60)
+    returned = time.perf_counter()
+    assert shows(picture.read(), color)
+    times.note("ours", began, returned)
 
 
-def _figures(times: dict[str, list[float]]) -> list[Figure]:
-    def ratio(name: str, ours: str, direct: str, target: AtMost | None = None) -> Figure:
-        detail = {
-            "p50 ms": median(times[ours]) * 1000,
-            "direct p50 ms": median(times[direct]) * 1000,
-            "p95 ms": percentile(times[ours], 95) * 1000,
-            "direct p95 ms": percentile(times[direct], 95) * 1000,
-            "rounds": len(times[ours]),
-        }
-        return Figure(name, median(times[ours]) / median(times[direct]), "×", target, detail)
+def _direct(direct: Direct, times: Times, color: int) -> None:
+    began = time.perf_counter()
+    file = direct.run(color)
+    returned = time.perf_counter()
+    assert shows(direct.fetch(file), color)
+    times.note("direct", began, returned)
 
+
+def _proxied(other: Proxy, times: Times, color: int) -> None:
+    """A job that is wrongly said to have failed is counted, and its time is not."""
+    began = time.perf_counter()
+    state, files = other.verdict(other.submit(dict(tiny(color))))
+    returned = time.perf_counter()
+    if state == "succeeded":
+        assert shows(other.fetch(files[0]), color)
+        times.note("proxy", began, returned)
+    else:
+        times.wrong += 1
+
+
+def _figures(times: Times) -> list[Figure]:
+    ours, direct = times.returned["ours"], times.returned["direct"]
+    ours_fetched, direct_fetched = times.fetched["ours"], times.fetched["direct"]
     return [
-        ratio("small job through SDK and gateway, against ComfyUI's own socket", "ours", "direct", AtMost(1.8)),
-        ratio("the same, against the socket and fetching the picture", "ours", "direct, fetched"),
-        ratio("the same, both with the picture in hand", "ours, fetched", "direct, fetched"),
+        _ratio(NAME, ours, direct, AtMost(1.4)),
+        _ratio("the same, against the socket and fetching the picture", ours, direct_fetched),
+        _ratio("the same, both with the picture in hand", ours_fetched, direct_fetched),
     ]
+
+
+def _of_proxy(times: Times, other: Proxy | str) -> Figure:
+    name = f"the same job through {PACKAGE}, which stores no results"
+    if isinstance(other, str):
+        return Figure(name, None, detail={"why": other})
+    found = _ratio(name, times.returned["proxy"], times.returned["direct"])
+    told = {"with the picture ms": median(times.fetched["proxy"]) * 1000, "wrong verdicts left out": times.wrong}
+    return replace(found, detail=found.detail | told)
+
+
+def _ratio(name: str, ours: list[float], direct: list[float], target: AtMost | None = None) -> Figure:
+    detail = {
+        "p50 ms": median(ours) * 1000,
+        "direct p50 ms": median(direct) * 1000,
+        "p95 ms": percentile(ours, 95) * 1000,
+        "direct p95 ms": percentile(direct, 95) * 1000,
+        "rounds": len(ours),
+    }
+    return Figure(name, median(ours) / median(direct), "×", target, detail)

@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
+import sqlite3
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from scripts import real_comfyui
 from scripts.demo import create_key, serving
 
-__all__ = ["Server", "bare", "gateway"]
+__all__ = ["DATABASE", "Process", "Server", "bare", "comfyui_server", "gateway", "sandboxes"]
+
+DATABASE = "comfyone.db"
+NO_LIMITS = {"max_queued": 10**9, "max_running": 10**9, "max_per_minute": 10**9, "max_bytes": 10**15}
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
-    """A server with its state on the disk, and a key for it."""
+class Process:
+    """A server and what it uses."""
 
     url: str
     pid: int
-    key: str
-    state: Path
-
-    @property
-    def database(self) -> Path:
-        return self.state / "comfyone.db"
 
     def cpu_seconds(self) -> float:
         """What it has used of the processors so far; 0 where the system does not tell."""
@@ -36,14 +37,52 @@ class Server:
         fields = stat.read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
+    def megabytes(self, what: str = "VmRSS") -> float | None:
+        """The memory that it holds now (``VmRSS``) or held at most (``VmHWM``); None where the system does not tell."""
+        status = Path(f"/proc/{self.pid}/status")
+        found = re.search(rf"{what}:\s+(\d+) kB", status.read_text()) if status.exists() else None
+        return int(found[1]) / 1024 if found else None
+
+
+@dataclass(frozen=True, slots=True)
+class Server(Process):
+    """A server with its state on the disk, and a key for it."""
+
+    key: str
+    state: Path
+
+    @property
+    def database(self) -> Path:
+        return self.state / DATABASE
+
 
 @contextmanager
-def gateway() -> Iterator[Server]:
-    """A gateway with an empty state on the disk, as its users run it, and a key of a tenant."""
+def gateway(state: Path | None = None) -> Iterator[Server]:
+    """A gateway with its state on the disk, as its users run it, and a key of a tenant whom nothing limits.
+
+    Args:
+        state: The state to start on; else an empty one, which goes at the end.
+    """
     with tempfile.TemporaryDirectory(prefix="comfyone-bench-") as folder:
-        state = Path(folder)
-        with serving("gateway", "--port", "0", "--state-dir", folder, "--log-level", "WARNING") as served:
-            yield Server(served.url, served.pid, create_key(state), state)
+        state = state or Path(folder)
+        options = ("--port", "0", "--state-dir", str(state), "--log-level", "WARNING", "--schedule-timeout", "86400")
+        with serving("gateway", *options) as served:
+            server = Server(served.url, served.pid, create_key(state), state)
+            _lift_limits(server.database)
+            yield server
+
+
+def _lift_limits(database: Path) -> None:
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("UPDATE tenants SET policy = ?", (json.dumps(NO_LIMITS),))
+
+
+@contextmanager
+def sandboxes(count: int) -> Iterator[Sequence[Process]]:
+    """So many ComfyUI look-alikes."""
+    with ExitStack() as stack:
+        served = [stack.enter_context(serving("sandbox", "--port", "0")) for _ in range(count)]
+        yield [Process(one.url, one.pid) for one in served]
 
 
 @contextmanager
@@ -52,3 +91,17 @@ def bare() -> Iterator[Server]:
     program = (sys.executable, "-m", "bench.bare")
     with tempfile.TemporaryDirectory(prefix="comfyone-bench-") as folder, serving(folder, program=program) as served:
         yield Server(served.url, served.pid, "none", Path(folder))
+
+
+@contextmanager
+def comfyui_server(url: str | None) -> Iterator[str]:
+    """The ComfyUI at ``url``, or else a fresh one: its folder of results slows it down as it fills.
+
+    Raises:
+        RealComfyUIError: it could not be fetched or did not start.
+    """
+    if url:
+        yield url.rstrip("/")
+    else:
+        with real_comfyui.start() as started:
+            yield started

@@ -112,5 +112,5 @@ def _figure(kind: str, connections: int, runs: list[load.Load], floor: list[load
         "its part": f"{rate / bare_rate:.0%}",
         "rounds": len(runs),
     }
-    target = AtLeast(2000) if connections > 1 else None
+    target = AtLeast(3000) if connections > 1 else None
     return Figure(f"durable submissions, {kind}, {over}", rate, "/s", target, detail)
