@@ -52,7 +52,7 @@ class Room:
     async def submit(self, *workflows: str | None, tenant_id: str = TENANT) -> list[str]:
         jobs = [new_job(workflow_id=workflow, version=1, graph=None) for workflow in workflows]
         return [
-            (await self.store.write(lambda session, job=job: session.tenant(tenant_id).add_job(job)))[0]  # type: ignore[misc]
+            (await self.store.write(lambda session, job=job: session.tenant(tenant_id).add_job(job)))  # type: ignore[misc]
             for job in jobs
         ]
 

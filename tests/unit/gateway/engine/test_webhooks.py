@@ -99,7 +99,7 @@ def log(webhook_id: str = "hook", limit: int = 100_000) -> Callable[[SqlSession]
 
 def submitted_and_cancelled(session: SqlSession) -> str:
     door = session.tenant(TENANT)
-    job_id, _ = door.add_job(new_job())
+    job_id = door.add_job(new_job())
     door.cancel(job_id, time.time())
     return job_id
 
