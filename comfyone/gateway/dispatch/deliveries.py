@@ -106,7 +106,8 @@ class Deliveries:
         if verdict.delivered_at is None:
             logger.info("webhook {}: delivery {}: {}", due.webhook_id, due.id, verdict.error)
         try:
-            await self._store.submit(partial(_settle, due=due, verdict=verdict), soon=True)
+            noted = self._store.submit(partial(_settle, due=due, verdict=verdict), soon=True)
+            await asyncio.shield(noted)  # what was answered is noted also when we are told to stop now
         except Fault as fault:
             logger.error("webhook {}: delivery {} could not be noted: {}", due.webhook_id, due.id, fault.message)
             await asyncio.sleep(PAUSE)  # it is still due: not again at once
