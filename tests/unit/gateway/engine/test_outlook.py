@@ -67,7 +67,9 @@ class Room:
         await self.store.write(lambda session: session.engine.begin(assignment.job, now - (seconds or 0.0)))
         if seconds is not None:
             await self.store.write(
-                lambda session: session.engine.end(assignment.job, JobState.SUCCEEDED, now, outcome="succeeded")
+                lambda session: session.engine.end(
+                    assignment.job, JobState.SUCCEEDED, now, outcome="succeeded", started=now - seconds, executed=now
+                )
             )
         return assignment.job
 
