@@ -37,6 +37,9 @@ from comfyone.graph.document import Graph, with_values
 __all__ = ["Jobs", "Submission"]
 
 MAX_KEY = 255
+
+ID_MARK = b"-7"
+"""In the text of every id that we make, before its third group: they are UUIDs of version 7."""
 MAX_FILES = 1000
 """Files that one job may need."""
 
@@ -171,11 +174,13 @@ class Jobs:
             check_granted(principal.policy, graph)
         backend_id = backend.id if backend else None
         needs = self._dispatch.needs(tenant_id, graph, values)
+        raw = workflow.graph if workflow else submission.raw or b""
+        encoded = msgspec.json.encode(values)
         return NewJob(
             id=new_id(),
             workflow_id=workflow.id if workflow else None,
             version=workflow.version if workflow else None,
-            values=msgspec.json.encode(values),
+            values=encoded,
             outputs=workflow.outputs if workflow else submission.outputs,
             graph=submission.raw,
             backend_id=backend_id,
@@ -186,7 +191,7 @@ class Jobs:
             free_cache=submission.free_cache,
             free_gpu=submission.free_gpu,
             created_at=time.time(),
-            assets=_files_needed(graph, values),
+            assets=_files_needed(raw, graph, encoded, values),
             idempotency_key=submission.idempotency_key,
             digest=submission.digest,
         )
@@ -296,12 +301,14 @@ def _passing(previews: bool) -> frozenset[Passing]:
     return frozenset(Passing) if previews else frozenset(Passing) - {Passing.PREVIEW}
 
 
-def _files_needed(graph: Graph, values: Values) -> tuple[str, ...]:
-    """The ids of all assets that the nodes of a job name.
+def _files_needed(raw: bytes, graph: Graph, given: bytes, values: Values) -> tuple[str, ...]:
+    """The ids of all assets that the nodes of a job name. ``raw`` and ``given`` are the bytes of graph and values.
 
     Raises:
         Fault: ``invalid_input`` when they are too many.
     """
+    if ID_MARK not in raw and ID_MARK not in given:
+        return ()  # as with most: nothing in there can be an id, and to look at every value would cost more than the rest
     nodes = with_values(graph, values).values()
     found = {asset_id for node in nodes for asset_id in asset_ids_in(node["inputs"])}
     if len(found) > MAX_FILES:
