@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from comfyone.errors import Fault
@@ -42,9 +42,10 @@ class Quota:
     counted anew, which also notices what was deleted (a tenth of a second for 300,000 files).
     """
 
-    def __init__(self, store: Store, most: int | None) -> None:
+    def __init__(self, store: Store, most: int | None, clock: Callable[[], float] = time.time) -> None:
         self._store = store
         self._most = most
+        self._clock = clock
         self._counts: OrderedDict[str, _Count] = OrderedDict()
 
     def most(self, principal: Principal) -> int | None:
@@ -102,16 +103,16 @@ class Quota:
         if most is None or bound + size <= most:
             return bound
         known = self._counts.get(principal.tenant_id)
-        return known.bytes if known and time.time() - known.at < GLANCE else self._count(principal, door)
+        return known.bytes if known and self._clock() - known.at < GLANCE else self._count(principal, door)
 
     def _bound(self, principal: Principal, door: TenantDoor) -> int:
         known = self._counts.get(principal.tenant_id)
-        if known is None or time.time() - known.at > RECOUNT:
+        if known is None or self._clock() - known.at > RECOUNT:
             return self._count(principal, door)
         return known.bytes + door.bytes_held(after=known.at - SETTLED)
 
     def _count(self, principal: Principal, door: TenantDoor) -> int:
-        count = self._counts[principal.tenant_id] = _Count(door.bytes_held(), time.time())
+        count = self._counts[principal.tenant_id] = _Count(door.bytes_held(), self._clock())
         if len(self._counts) > MAX_TENANTS:
             self._counts.popitem(last=False)
         return count.bytes
