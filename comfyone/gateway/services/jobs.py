@@ -229,8 +229,7 @@ def _files_needed(graph: Graph, values: Values) -> tuple[str, ...]:
     Raises:
         Fault: ``invalid_input`` when they are too many.
     """
-    nodes = with_values(graph, values).values()
-    found = {asset_id for node in nodes for asset_id in asset_ids_in(node["inputs"])}
+    found = set(asset_ids_in([node["inputs"] for node in with_values(graph, values).values()]))
     if len(found) > MAX_FILES:
         raise Fault("invalid_input", f"the job needs {len(found):,} files, at most {MAX_FILES:,} are placed for one")
     return tuple(found)

@@ -144,5 +144,5 @@ def test_only_a_plain_extension_goes_to_a_server(name: str, suffix: str) -> None
 
 def test_the_files_that_a_value_names_are_found_however_deep() -> None:
     one, other = new_id(), new_id()
-    value = {"a": [f"{one}/a.png", 1, None, {"b": (f"{other}/b.png",)}], "c": "text", "d": f"see {one}/a.png"}
+    value = {"a": [f"{one}/a.png", 1, None, {"b": [f"{other}/b.png"]}], "c": "text", "d": f"see {one}/a.png"}
     assert sorted(asset_ids_in(value)) == sorted([one, other])
