@@ -27,6 +27,9 @@ __all__ = [
 ]
 
 _ASSET_PATH = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/[^/]+")
+LEAST_PATH = 36
+"""An asset's path is longer than its id, which has so many characters."""
+
 MAX_NAME = 200
 """Longest file name, in bytes."""
 
@@ -159,10 +162,14 @@ def parse_asset_path(value: str) -> str | None:
 
 
 def asset_ids_in(value: Any) -> Iterator[str]:
-    """The ids of all assets that a value names, however deep."""
-    if isinstance(value, str):
-        if asset_id := parse_asset_path(value):
-            yield asset_id
-    elif isinstance(value, dict | list | tuple):
-        for item in value.values() if isinstance(value, dict) else value:
-            yield from asset_ids_in(item)
+    """The ids of all assets that a value (as JSON has them) names, however deep."""
+    waiting = [value]
+    for item in waiting:  # which grows meanwhile
+        kind = type(item)
+        if kind is str:
+            if len(item) > LEAST_PATH and (asset_id := parse_asset_path(item)):
+                yield asset_id
+        elif kind is list:
+            waiting.extend(item)
+        elif kind is dict:
+            waiting.extend(item.values())

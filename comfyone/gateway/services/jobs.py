@@ -309,8 +309,7 @@ def _files_needed(raw: bytes, graph: Graph, given: bytes, values: Values) -> tup
     """
     if ID_MARK not in raw and ID_MARK not in given:
         return ()  # as with most: nothing in there can be an id, and to look at every value would cost more than the rest
-    nodes = with_values(graph, values).values()
-    found = {asset_id for node in nodes for asset_id in asset_ids_in(node["inputs"])}
+    found = set(asset_ids_in([node["inputs"] for node in with_values(graph, values).values()]))
     if len(found) > MAX_FILES:
         raise Fault("invalid_input", f"the job needs {len(found):,} files, at most {MAX_FILES:,} are placed for one")
     return tuple(found)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from comfyone.errors import Fault
@@ -14,38 +15,37 @@ from comfyone.gateway.ports import Store, TenantDoor
 
 __all__ = ["Quota"]
 
-SETTLED = 60.0
-"""Seconds after which no row can appear any more that says that it is older."""
+SETTLED = 20.0
+"""Seconds after which no row can appear any more that says that it is older: a commit takes less."""
 
 RECOUNT = 60.0
-"""Seconds for which a count of the rows that had settled is good: until then only what came since is counted."""
+"""Seconds for which a count of all rows is good: until then only what came since is counted, and added."""
 
 GLANCE = 2.0
-"""Seconds for which a count that was refused by is good for refusing more, before anything is read."""
+"""Seconds for which a count is good for refusing an upload of which nothing has been read."""
 
 MAX_TENANTS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class _Count:
-    """Bytes of a tenant: ``settled`` of rows up to ``until``, and ``all`` there were when they were counted."""
+    """The bytes of a tenant at a moment (seconds since the epoch)."""
 
+    bytes: int
     at: float
-    until: float
-    settled: int
-    all: int
 
 
 class Quota:
     """``most`` is what a tenant may keep whose policy does not say; None: as much as it likes.
 
-    What is known of a tenant is an upper bound: files that are deleted are noticed by the next count, which is made at
-    the latest when the bound says no.
+    An upper bound is at hand in no time: an earlier count and what came since. Only when that is too much are all rows
+    counted anew, which also notices what was deleted (a tenth of a second for 300,000 files).
     """
 
-    def __init__(self, store: Store, most: int | None) -> None:
+    def __init__(self, store: Store, most: int | None, clock: Callable[[], float] = time.time) -> None:
         self._store = store
         self._most = most
+        self._clock = clock
         self._counts: OrderedDict[str, _Count] = OrderedDict()
 
     def most(self, principal: Principal) -> int | None:
@@ -53,65 +53,69 @@ class Quota:
         own = principal.policy.max_bytes
         return self._most if own is None else own
 
-    async def room(self, principal: Principal) -> int | None:
-        """Bytes that a tenant may still add, as of a moment ago; negative when it has more than it may keep. None: any."""
-        most, tenant_id = self.most(principal), principal.tenant_id
-        if most is None:
-            return None
-        known = self._counts.get(tenant_id)
-        if known is None or time.time() - known.at > GLANCE:
-            known = await self._store.read(lambda session: self._count(tenant_id, session.tenant(tenant_id)))
-        return most - known.all
-
     async def require_room(self, principal: Principal, size: int) -> None:
-        """Raises:
-        Fault: ``quota_exceeded`` when so many bytes more are too many.
+        """Before anything is read or queued: whether so many bytes more might be kept.
+
+        Raises:
+            Fault: ``quota_exceeded``.
         """
-        room = await self.room(principal)
-        if room is not None and size > room:
-            raise self._exceeded(principal)
+        await self._room(principal, size)
 
     async def bounded(self, principal: Principal, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """The chunks, up to the one that is too many; then as `require_room`."""
-        room, size = await self.room(principal), 0
+        room, size = await self._room(principal, 0), 0
         async for chunk in chunks:
             size += len(chunk)
-            if room is not None and size > room:
-                raise self._exceeded(principal)
+            if size > room:
+                room = await self._room(principal, size)
             yield chunk
 
     def admit(self, principal: Principal, door: TenantDoor, asset: Asset) -> None:
         """Inside the transaction that adds an asset: whether it may be added. This is the check that is exact.
 
-        It changes what is remembered, which is no harm when the transaction is run again: it is a bound in any case.
+        It changes what is remembered, which is no harm when the transaction is undone: the bound is one all the same.
 
         Raises:
             Fault: ``quota_exceeded``.
         """
         most = self.most(principal)
-        if most is None or door.holds(asset.hash) or self._bound(principal.tenant_id, door) + asset.size <= most:
+        if most is None or door.holds(asset.hash) or self._bound(principal, door) + asset.size <= most:
             return
-        if self._count(principal.tenant_id, door).all + asset.size > most:
+        if self._count(principal, door) + asset.size > most:
             raise self._exceeded(principal)
 
     def forget(self, tenant_id: str) -> None:
         """Has a tenant's bytes counted anew: some were deleted."""
         self._counts.pop(tenant_id, None)
 
-    def _bound(self, tenant_id: str, door: TenantDoor) -> int:
-        known = self._counts.get(tenant_id)
-        if known is None or time.time() - known.at > RECOUNT:
-            return self._count(tenant_id, door).all
-        return known.settled + door.bytes_held(after=known.until)
+    async def _room(self, principal: Principal, size: int) -> float:
+        """How many bytes more may come, at least; ``size`` of them must."""
+        most = self.most(principal)
+        if most is None:
+            return math.inf
+        used = await self._store.read(lambda session: self._used(principal, session.tenant(principal.tenant_id), size))
+        if used + size > most:
+            raise self._exceeded(principal)
+        return most - used
 
-    def _count(self, tenant_id: str, door: TenantDoor) -> _Count:
-        now = time.time()
-        until = now - SETTLED
-        count = _Count(now, until, door.bytes_held(until=until), door.bytes_held())
-        self._counts[tenant_id] = count
+    def _used(self, principal: Principal, door: TenantDoor, size: int) -> int:
+        most, bound = self.most(principal), self._bound(principal, door)
+        if most is None or bound + size <= most:
+            return bound
+        known = self._counts.get(principal.tenant_id)
+        return known.bytes if known and self._clock() - known.at < GLANCE else self._count(principal, door)
+
+    def _bound(self, principal: Principal, door: TenantDoor) -> int:
+        known = self._counts.get(principal.tenant_id)
+        if known is None or self._clock() - known.at > RECOUNT:
+            return self._count(principal, door)
+        return known.bytes + door.bytes_held(after=known.at - SETTLED)
+
+    def _count(self, principal: Principal, door: TenantDoor) -> int:
+        count = self._counts[principal.tenant_id] = _Count(door.bytes_held(), self._clock())
         if len(self._counts) > MAX_TENANTS:
             self._counts.popitem(last=False)
-        return count
+        return count.bytes
 
     def _exceeded(self, principal: Principal) -> Fault:
         return Fault("quota_exceeded", f"the files of this tenant may have {self.most(principal):,} bytes together")

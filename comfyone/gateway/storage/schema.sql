@@ -97,7 +97,8 @@ CREATE TABLE assets (
 );
 
 CREATE INDEX assets_by_hash ON assets (hash);
-CREATE INDEX assets_by_age ON assets (tenant_id, created_at, hash, size);
+CREATE INDEX assets_by_content ON assets (tenant_id, hash, size);
+CREATE INDEX assets_by_age ON assets (tenant_id, created_at);
 CREATE INDEX assets_expiring ON assets (expires_at) WHERE expires_at IS NOT NULL;
 
 CREATE TABLE jobs (

@@ -61,7 +61,8 @@ _NEW_ASSET = (
     "ELSE assets.expires_at END, uploaded = CASE WHEN excluded.uploaded = 1 THEN 1 ELSE assets.uploaded END "
     f"RETURNING {ASSET}"
 )
-_FOREVER = 1e18
+_BYTES = "SELECT COALESCE(SUM(size), 0) FROM (SELECT DISTINCT hash, size FROM assets WHERE tenant_id = :tenant) AS held"
+_BYTES_AFTER = _BYTES.replace(":tenant", ":tenant AND created_at > :after")
 
 
 class SqlTenantDoor:
@@ -253,13 +254,9 @@ class SqlTenantDoor:
         statement = "SELECT 1 FROM assets WHERE tenant_id = ? AND hash = ? LIMIT 1"
         return self._sql.one(statement, (self._tenant, hash)) is not None
 
-    def bytes_held(self, *, after: float = 0.0, until: float | None = None) -> int:
-        """The bytes of the tenant's files that came after one moment, and not after another; each content counts once."""
-        row = self._sql.one(
-            "SELECT COALESCE(SUM(size), 0) FROM (SELECT DISTINCT hash, size FROM assets WHERE tenant_id = ? "
-            "AND created_at > ? AND created_at <= ?) AS held",
-            (self._tenant, after, _FOREVER if until is None else until),
-        )
+    def bytes_held(self, after: float | None = None) -> int:
+        """The bytes of the tenant's files, or of those that came after a moment; each content counts once."""
+        row = self._sql.one(_BYTES if after is None else _BYTES_AFTER, {"tenant": self._tenant, "after": after})
         assert row is not None
         return int(row[0])
 

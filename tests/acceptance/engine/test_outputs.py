@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from comfyone.errors import JobFailedError, NotFoundError
+from comfyone.errors import JobFailedError
 from comfyone.wire.v1 import JobStatus
 from tests.acceptance.engine.conftest import MakeLab
-from tests.acceptance.engine.lab import Lab, color_of, eventually, inverted
+from tests.acceptance.engine.lab import color_of, eventually, inverted
 from tests.graphs import Graph, empty, node, save, speaking, tiny
 
 
@@ -138,38 +138,9 @@ def test_a_job_is_not_finished_while_a_result_is_still_on_its_way(lab: MakeLab) 
     assert color_of(job) == inverted(9)
 
 
-def test_an_input_that_was_deleted_before_the_job_began_is_named(lab: MakeLab) -> None:
-    here = lab()
-    here.api.set_backend_state("s0", "down").raise_for_code()
-    uploaded = here.api.upload_file(picture(), name="owl.png").raise_for_code().data
-    graph = {"1": node("LoadImage", image=uploaded["Path"]), "3": save("1")}
-    job = here.submit(graph)
-    delete(here, uploaded["id"])
-    here.api.set_backend_state("s0", "up").raise_for_code()
-    error = failure(job.wait(40))
-    assert error["type"] == "input_missing"
-    assert uploaded["id"] in error["message"]
-
-
 def test_a_failed_job_has_no_result(lab: MakeLab) -> None:
     job = lab().submit(tiny(), ["2"])
     with pytest.raises(JobFailedError):
         job.result(40)
     assert job.status().outputs == []
     assert job.status().images == []
-
-
-def picture() -> bytes:
-    from tests.support.pictures import png
-
-    return png()
-
-
-def delete(lab: Lab, asset_id: str) -> None:
-    from tests.support.v1 import V1
-
-    v1 = V1(lab.gateway.url, lab.key)
-    assert v1.delete(f"/v1/files/{asset_id}").status == 200
-    v1.close()
-    with pytest.raises(NotFoundError):
-        lab.sdk.api.transport.send(lab.sdk.api.calls.download(f"/v1/files/{asset_id}"))

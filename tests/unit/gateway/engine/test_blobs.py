@@ -117,3 +117,30 @@ async def test_a_disk_that_takes_no_more_is_a_fault_that_says_to_come_back(tmp_p
     assert caught.value.retry_after
     (tmp_path / "incoming").mkdir()
     assert (await blobs.put(chunks(b"content"))).size == 7
+
+
+async def test_a_blob_that_is_renewed_is_young_and_one_that_is_gone_cannot_be(tmp_path: Path) -> None:
+    blobs = LocalBlobs(tmp_path)
+    blob = await blobs.put(chunks(b"content"))
+    os.utime(blobs.path(blob.hash), (0, 0))
+    assert blobs.renew(blob.hash)
+    assert list(blobs.aged(1800)) == []
+    blobs.path(blob.hash).unlink()
+    assert not blobs.renew(blob.hash)
+
+
+async def test_a_blob_and_its_name_are_on_the_disk_before_put_returns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    fsync = os.fsync
+
+    def seen(descriptor: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", seen)
+    blobs = LocalBlobs(tmp_path)
+    blob = await blobs.put(chunks(b"content"))
+    assert Path(synced[0]).parent == tmp_path / "incoming"
+    assert synced[1:] == [str(tmp_path), str(blobs.path(blob.hash).parent)]

@@ -13,12 +13,15 @@ from PIL import Image
 from comfyone.errors import Fault
 from comfyone.gateway.domain.files import (
     Asset,
+    asset_ids_in,
     asset_path,
     check_file_name,
     kind_of,
     mime_of_name,
     parse_asset_path,
+    plain_name,
     sniff_mime,
+    suffix_of,
 )
 from comfyone.gateway.domain.ids import new_id
 
@@ -90,3 +93,56 @@ def test_the_path_of_an_asset_leads_back_to_it_and_other_texts_to_none() -> None
     assert parse_asset_path(asset_path(asset)) == asset.id
     for text in ("owl.png", asset.id, f"{asset.id}/a/b", f"x{asset.id}/a", "comfyone/abc.png"):
         assert parse_asset_path(text) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "kept"),
+    [
+        ("owl.png", "owl.png"),
+        ("sub/folder/owl.png", "owl.png"),
+        ("..\\..\\owl.png", "owl.png"),
+        ("a\u202egnp.exe", "agnp.exe"),
+        ("a\r\nb\0.png", "ab.png"),
+        ("a\ud800b.png", "ab.png"),
+        ("", "output"),
+        ("..", "output"),
+        ("folder/", "output"),
+        ("Größe 👩‍💻.png", "Größe 👩‍💻.png"),
+    ],
+)
+def test_of_a_name_that_a_server_gave_the_plain_part_is_kept(name: str, kept: str) -> None:
+    assert plain_name(name, "output") == kept
+
+
+@given(st.text(max_size=400))
+def test_a_name_that_a_server_gave_becomes_one_that_an_upload_could_have(name: str) -> None:
+    plain = plain_name(name, "output")
+    assert check_file_name(plain) == plain
+
+
+def test_a_long_name_keeps_its_extension() -> None:
+    assert plain_name("ü" * 300 + ".png", "output").endswith("ü.png")
+
+
+@pytest.mark.parametrize(
+    ("name", "suffix"),
+    [
+        ("owl.PNG", ".png"),
+        ("a.tar.gz", ".gz"),
+        ("none", ""),
+        (".hidden", ""),
+        ("a.", ""),
+        ("a.p n", ""),
+        ('a."; x', ""),
+        ("a.überlang", ""),
+        ("a." + "x" * 11, ""),
+    ],
+)
+def test_only_a_plain_extension_goes_to_a_server(name: str, suffix: str) -> None:
+    assert suffix_of(name) == suffix
+
+
+def test_the_files_that_a_value_names_are_found_however_deep() -> None:
+    one, other = new_id(), new_id()
+    value = {"a": [f"{one}/a.png", 1, None, {"b": [f"{other}/b.png"]}], "c": "text", "d": f"see {one}/a.png"}
+    assert sorted(asset_ids_in(value)) == sorted([one, other])
