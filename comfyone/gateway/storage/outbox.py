@@ -40,7 +40,7 @@ def _enabled(sql: Sql, tenant_id: str) -> list[Webhook]:
 
 def _write(sql: Sql, event: JobEvent, type_: str, webhooks: Sequence[Webhook], compose: Compose) -> None:
     try:
-        view = SqlTenantDoor(sql, event.tenant_id).job(event.job_id)
+        view = SqlTenantDoor(sql, event.tenant_id).job(event.job_id, placed=False)
     except Fault:  # it was deleted in the same transaction: there is nothing left to tell
         return
     payload = compose(event, view)

@@ -277,8 +277,9 @@ class SqlTenantDoor:
             fail(self._sql, job.id, job.failure, attempt=0, now=job.created_at)
         return job.id, False
 
-    def job(self, job_id: str) -> JobView:
-        return self._view(self._job_row(job_id))
+    def job(self, job_id: str, *, placed: bool = True) -> JobView:
+        """Without ``placed`` it is not looked how many jobs are ahead, which means to count them."""
+        return self._view(self._job_row(job_id), placed=placed)
 
     def queue(self, limit: int) -> list[str]:
         """The ids of the jobs that wait, the next one first."""
@@ -322,14 +323,14 @@ class SqlTenantDoor:
             raise Fault("not_found", f"no job '{job_id}'", field="id")
         return row
 
-    def _view(self, row: Row) -> JobView:
+    def _view(self, row: Row, *, placed: bool = True) -> JobView:
         job = job_of(row)
         values: dict[str, Any] = {
             "tenant": self._tenant,
             "job": job.id,
         }
         outputs = self._sql.all(_OUTPUTS, values) if job.state is JobState.SUCCEEDED else []
-        ahead = self._sql.one(_AHEAD, values) if job.state is JobState.QUEUED else None
+        ahead = self._sql.one(_AHEAD, values) if placed and job.state is JobState.QUEUED else None
         backend = self._sql.one("SELECT name FROM backends WHERE id = ?", (job.backend_id,)) if job.backend_id else None
         return JobView(
             job, backend[0] if backend else None, ahead[0] if ahead else None, [output_of(output) for output in outputs]
