@@ -59,9 +59,6 @@ class Webhook:
     enabled: bool
     created_at: float
 
-    def wants(self, type: str) -> bool:
-        return type in self.events or EVERYTHING in self.events
-
 
 @dataclass(frozen=True, slots=True)
 class Delivery:

@@ -67,7 +67,7 @@ class Guard:
                         yield chunk
                     return
                 target = _next(target, response)
-        raise Unreachable(f"'{target.host}' redirects more than {MAX_REDIRECTS} times")
+        raise Unreachable(f"'{target.raw_host}' redirects more than {MAX_REDIRECTS} times")
 
     @asynccontextmanager
     async def _request(
@@ -86,13 +86,13 @@ class Guard:
             if isinstance(getattr(error, "os_error", None), Closed):
                 raise _refused(target) from None
             how = "securely " if isinstance(error, aiohttp.ClientSSLError) else ""
-            raise Unreachable(f"'{target.host}' cannot be connected to {how}".rstrip()) from None
+            raise Unreachable(f"'{target.raw_host}' cannot be connected to {how}".rstrip()) from None
         except aiohttp.InvalidURL:
             raise _refused(target) from None
         except TimeoutError:
-            raise Unreachable(f"'{target.host}' did not answer in time") from None
+            raise Unreachable(f"'{target.raw_host}' did not answer in time") from None
         except (aiohttp.ClientError, OSError) as error:
-            raise Unreachable(f"'{target.host}' broke off: {type(error).__name__}") from None
+            raise Unreachable(f"'{target.raw_host}' broke off: {type(error).__name__}") from None
 
 
 @asynccontextmanager
@@ -137,15 +137,15 @@ def _target(url: str) -> URL:
 def _next(target: URL, response: aiohttp.ClientResponse) -> URL:
     location = response.headers.get("Location")
     if response.status not in _REDIRECTS or not location:
-        raise Unreachable(f"'{target.host}' answered with {response.status}")
+        raise Unreachable(f"'{target.raw_host}' answered with {response.status}")
     try:
         return _target(str(target.join(URL(location, encoded=location.isascii()))))
     except ValueError:
-        raise Unreachable(f"'{target.host}' redirects to what is no URL") from None
+        raise Unreachable(f"'{target.raw_host}' redirects to what is no URL") from None
 
 
 def _refused(target: URL) -> AddressRefused:
     return AddressRefused(
-        f"'{target.host}' has no address that may be called",
+        f"'{target.raw_host}' has no address that may be called",
         hint="name a public address, or ask the operator to open its network (allow_private)",
     )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from contextlib import suppress
+from typing import Any
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 
@@ -15,7 +16,11 @@ from comfyone.gateway.domain.addresses import Network, may_call
 __all__ = ["Closed", "PublicResolver", "ThreadResolver"]
 
 THREADS = 16
-"""Look-ups at a time: one that nobody answers takes seconds and cannot be called off, so they have threads of their own."""
+"""Look-ups at a time. One that nobody answers takes seconds and cannot be called off, so they keep out of the way of all
+else that needs a thread."""
+
+Found = list[Any]
+"""What `socket.getaddrinfo` gives."""
 
 
 class Closed(OSError):
@@ -23,25 +28,47 @@ class Closed(OSError):
 
 
 class ThreadResolver(AbstractResolver):
-    """The system's own resolver."""
+    """The system's own resolver, in threads that do not keep the process from ending."""
 
     def __init__(self) -> None:
-        self._threads = ThreadPoolExecutor(THREADS, "comfyone-resolver")
+        self._places = asyncio.Semaphore(THREADS)
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        look_up = partial(socket.getaddrinfo, host, port, family, socket.SOCK_STREAM)
-        found = await asyncio.get_running_loop().run_in_executor(self._threads, look_up)
+        await self._places.acquire()
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Found] = loop.create_future()
+        arguments = (loop, answer, host, port, family)
+        threading.Thread(target=self._look_up, args=arguments, name="comfyone-resolver", daemon=True).start()
         return [
             ResolveResult(
                 hostname=host, host=str(address[0]), port=port, family=kind, proto=protocol, flags=socket.AI_NUMERICHOST
             )
-            for kind, _, protocol, _, address in found
+            for kind, _, protocol, _, address in await answer
         ]
 
+    def _look_up(
+        self, loop: asyncio.AbstractEventLoop, answer: asyncio.Future[Found], host: str, port: int, family: int
+    ) -> None:
+        try:
+            found: Found | OSError = socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:  # UnicodeError: a part of the name that is empty or too long
+            found = OSError(str(error))
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(self._answer, answer, found)
+
+    def _answer(self, answer: asyncio.Future[Found], found: Found | OSError) -> None:
+        self._places.release()
+        if answer.cancelled():
+            return
+        if isinstance(found, OSError):
+            answer.set_exception(found)
+        else:
+            answer.set_result(found)
+
     async def close(self) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        pass
 
 
 class PublicResolver(AbstractResolver):

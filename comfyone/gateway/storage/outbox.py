@@ -6,13 +6,15 @@ from collections.abc import Callable, Sequence
 
 from comfyone.errors import Fault
 from comfyone.gateway.domain.jobs import JobEvent
-from comfyone.gateway.domain.webhooks import Due, Verdict, Webhook, type_of
+from comfyone.gateway.domain.webhooks import EVERYTHING, Due, Verdict, type_of
 from comfyone.gateway.ports import JobView
-from comfyone.gateway.storage.sql import Sql
+from comfyone.gateway.storage.sql import Row, Sql
 from comfyone.gateway.storage.tenant_door import SqlTenantDoor
-from comfyone.gateway.storage.webhooks import SqlWebhooks, add_delivery, give_up
+from comfyone.gateway.storage.webhooks import add_delivery, give_up
 
 __all__ = ["Compose", "SqlOutbox", "tell"]
+
+_ENABLED = "SELECT id, events FROM webhooks WHERE tenant_id = ? AND enabled = 1"
 
 Compose = Callable[[JobEvent, JobView], bytes]
 """Makes the message that tells of an event."""
@@ -23,29 +25,28 @@ def tell(sql: Sql, compose: Compose) -> None:
 
     It costs one look-up for each tenant that has events here, and nothing more for one that has no webhooks.
     """
-    webhooks: dict[str, list[Webhook]] = {}
+    webhooks: dict[str, list[Row]] = {}
     for event in sql.events:
-        if event.tenant_id not in webhooks:
-            webhooks[event.tenant_id] = _enabled(sql, event.tenant_id)
-        type_ = type_of(event.type)
-        if wanting := [webhook for webhook in webhooks[event.tenant_id] if webhook.wants(type_)]:
-            _write(sql, event, type_, wanting, compose)
+        tenant_id = event.tenant_id
+        if tenant_id not in webhooks:
+            webhooks[tenant_id] = sql.all(_ENABLED, (tenant_id,))
+        if webhooks[tenant_id] and (wanting := _wanting(webhooks[tenant_id], type_of(event.type))):
+            _write(sql, event, wanting, compose)
 
 
-def _enabled(sql: Sql, tenant_id: str) -> list[Webhook]:
-    if sql.one("SELECT 1 FROM webhooks WHERE tenant_id = ? AND enabled = 1", (tenant_id,)) is None:
-        return []
-    return [webhook for webhook in SqlWebhooks(sql, tenant_id).all() if webhook.enabled]
+def _wanting(webhooks: Sequence[Row], type_: str) -> list[str]:
+    """The ids of those that want this type; types are compared as they stand in the JSON, quotes included."""
+    return [id_ for id_, events in webhooks if f'"{type_}"' in events or f'"{EVERYTHING}"' in events]
 
 
-def _write(sql: Sql, event: JobEvent, type_: str, webhooks: Sequence[Webhook], compose: Compose) -> None:
+def _write(sql: Sql, event: JobEvent, webhook_ids: Sequence[str], compose: Compose) -> None:
     try:
-        view = SqlTenantDoor(sql, event.tenant_id).job(event.job_id)
+        view = SqlTenantDoor(sql, event.tenant_id).job(event.job_id, placed=False)
     except Fault:  # it was deleted in the same transaction: there is nothing left to tell
         return
     payload = compose(event, view)
-    for webhook in webhooks:
-        add_delivery(sql, event.tenant_id, webhook.id, event.job_id, type_, payload, event.at)
+    for webhook_id in webhook_ids:
+        add_delivery(sql, event.tenant_id, webhook_id, event.job_id, type_of(event.type), payload, event.at)
 
 
 class SqlOutbox:

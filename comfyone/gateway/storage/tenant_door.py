@@ -385,9 +385,10 @@ class SqlTenantDoor:
             if not self._sql.run(statement, (job.id, asset_id, self._tenant)):
                 raise Fault("asset_unknown", f"no file '{asset_id}' was uploaded")
 
-    def job(self, job_id: str) -> JobView:
+    def job(self, job_id: str, *, placed: bool = True) -> JobView:
+        """Without ``placed`` it is not looked how many jobs are ahead, which means to count them."""
         row = self._job_row(job_id)
-        return self._view(row, self._position(row))
+        return self._view(row, self._position(row) if placed else None)
 
     def queue(self, limit: int) -> list[QueuedJob]:
         """The jobs that wait, the next one first."""

@@ -11,7 +11,7 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from comfyone.gateway.domain.addresses import AddressRefused, check_address, may_call
@@ -227,6 +227,31 @@ async def test_no_spelling_of_what_is_here_is_called(url: str, receiver: Receive
             with pytest.raises((AddressRefused, Unreachable)):  # a machine may not know the name at all
                 await call()
     assert receiver.got == []
+
+
+HOSTS = (
+    st.text(max_size=12)
+    | st.text("a.-_0x[]:%①é。", max_size=70)
+    | st.sampled_from(["a..b", "a" * 64, "é" * 60, "xn--a", "."])
+)
+
+
+@settings(max_examples=300)
+@given(HOSTS, st.booleans())
+async def test_any_host_is_refused_or_out_of_reach(host: str, known: bool) -> None:
+    async with guard(["127.0.0.1"] if known else []) as out:
+        for call in (out.check, lambda url: out.post(url, b"{}", {}), lambda url: fetched(out, url)):
+            with pytest.raises((AddressRefused, Unreachable)):
+                await call(f"http://{host}/")
+
+
+@pytest.mark.parametrize("host", ["a..b", "a" * 64 + ".example", "xn--a.invalid", "-.invalid"])
+async def test_a_name_that_cannot_be_one_is_refused_by_the_real_resolver_too(host: str) -> None:
+    async with guard() as out:
+        with pytest.raises(AddressRefused):
+            await out.check(f"http://{host}/")
+        with pytest.raises((AddressRefused, Unreachable)):
+            await out.post(f"http://{host}/", b"{}", {})
 
 
 @pytest.mark.parametrize("addresses", [["127.0.0.1"], ["10.0.0.1", "fe80::1"], ["::ffff:127.0.0.1"], []])
