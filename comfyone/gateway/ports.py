@@ -326,6 +326,9 @@ class Forecast(Protocol):
         """Seconds until each of these jobs is expected to have ended, by id; those of which that is not known are left
         out."""
 
+    async def position(self, view: JobView) -> JobEvent:
+        """The event that tells a job that waits where it stands, however far back."""
+
     async def positions(self, tenant_id: str) -> Sequence[JobEvent]:
         """The events that tell the first who wait where they stand, as of now."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
@@ -72,6 +73,7 @@ class Outlook:
         self._moved: set[str] = set()
         self._stirred = asyncio.Event()
         self._told: dict[str, dict[str, Told]] = {}
+        self._drift_at = 0.0
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -99,19 +101,22 @@ class Outlook:
 
     async def etas(self, tenant_id: str, views: Iterable[JobView]) -> dict[str, float]:
         """Seconds until each of these jobs is expected to have ended; those of which that is not known are left out."""
-        waiting = [view for view in views if view.position is not None]
+        waiting = [(view.job, view.position) for view in views if view.position is not None]
         if not waiting:
             return {}
-        _, line = await self._look(tenant_id)
-        etas = {
-            view.job.id: line.eta(view.position or 0, self._seconds(tenant_id, view.job.workflow_id))
-            for view in waiting
-        }
+        _, line = await self._look(tenant_id, min(HEAD, max(position for _, position in waiting)))
+        etas = {job.id: line.eta(position, self._seconds(tenant_id, job.workflow_id)) for job, position in waiting}
         return {job_id: round(eta, 1) for job_id, eta in etas.items() if eta is not None}
+
+    async def position(self, view: JobView) -> JobEvent:
+        """The event that tells a job that waits where it stands, however far back."""
+        job = view.job
+        etas = await self.etas(job.tenant_id, [view])
+        return _event(job.tenant_id, job.id, view.position or 0, etas.get(job.id))
 
     async def positions(self, tenant_id: str) -> list[JobEvent]:
         """The events that tell the first who wait where they stand, as of now."""
-        entries, line = await self._look(tenant_id)
+        entries, line = await self._look(tenant_id, HEAD)
         return [
             _event(tenant_id, entry.id, position, line.eta(position, self._seconds(tenant_id, entry.workflow_id)))
             for position, entry in enumerate(entries)
@@ -126,20 +131,21 @@ class Outlook:
                 tenants = await self._next_to_tell()
                 for tenant_id in tenants:
                     await self._tell(tenant_id)
+                    await asyncio.sleep(0)  # a read does not let others in by itself
             except Exception:  # noqa: BLE001 - a worker loop: what one round meets must not end those to come
                 logger.exception("positions could not be told, and are told again")
             await asyncio.sleep(TELLING_PAUSE)
 
     async def _next_to_tell(self) -> Sequence[str]:
-        """The tenants that are listened for and whose queue has moved; after a while without any, all of them."""
-        try:
-            async with asyncio.timeout(DRIFT):
+        """The tenants that are listened for and whose queue has moved; every `DRIFT` seconds all of them."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max(self._drift_at - time.monotonic(), 0.0)):
                 await self._stirred.wait()
-        except TimeoutError:
-            self._moved.update(self._bus.audience(Passing.POSITION))
         self._stirred.clear()
         audience = set(self._bus.audience(Passing.POSITION))
         tenants, self._moved = self._moved & audience, set()
+        if time.monotonic() >= self._drift_at:
+            tenants, self._drift_at = audience, time.monotonic() + DRIFT
         self._told = {tenant_id: told for tenant_id, told in self._told.items() if tenant_id in audience}
         return sorted(tenants)
 
@@ -156,8 +162,8 @@ class Outlook:
 
     # looking
 
-    async def _look(self, tenant_id: str) -> tuple[Sequence[QueuedJob], Line]:
-        waiting, placed = await self._store.read(partial(_queue, tenant_id=tenant_id))
+    async def _look(self, tenant_id: str, head: int) -> tuple[Sequence[QueuedJob], Line]:
+        waiting, placed = await self._store.read(partial(_queue, tenant_id=tenant_id, head=head))
         typical, now = self._pace.typical(tenant_id, self._common()), time.time()
         under_way = sum(
             max(self._needed(tenant_id, job) - max(now - (job.started_at or now), 0.0), 0.0) for job in placed
@@ -193,9 +199,9 @@ class Outlook:
 Told = tuple[int, float | None]
 
 
-def _queue(session: Session, *, tenant_id: str) -> tuple[list[QueuedJob], list[QueuedJob]]:
+def _queue(session: Session, *, tenant_id: str, head: int) -> tuple[list[QueuedJob], list[QueuedJob]]:
     door = session.tenant(tenant_id)
-    return door.queue(HEAD), door.placed()
+    return door.queue(head), door.placed()
 
 
 def _event(tenant_id: str, job_id: str, position: int, eta: float | None) -> JobEvent:

@@ -270,15 +270,14 @@ class Jobs:
         principal.require(Scope.JOBS)
         tenant_id, wanted = principal.tenant_id, _passing(previews)
         with self._bus.subscribe(job_id, tenant_id=tenant_id, passing=wanted) as live:
-            state, kept = await self._store.read(lambda session: _history(session.tenant(tenant_id), job_id, after))
+            view, kept = await self._store.read(lambda session: _history(session.tenant(tenant_id), job_id, after))
             for event in kept:
                 after = event.number or after
                 yield event
-            if state in TERMINAL:
+            if view.job.state in TERMINAL:
                 return
-            for event in await self._forecast.positions(tenant_id) if state is JobState.QUEUED else ():
-                if event.job_id == job_id:
-                    yield event
+            if view.position is not None:
+                yield await self._forecast.position(view)
             async for event in live:
                 if event.number is not None and event.number <= after:
                     continue
@@ -315,8 +314,8 @@ def _files_needed(raw: bytes, graph: Graph, given: bytes, values: Values) -> tup
     return tuple(found)
 
 
-def _history(door: TenantDoor, job_id: str, after: int) -> tuple[JobState, list[JobEvent]]:
-    return door.job(job_id).job.state, door.events(job_id, after)
+def _history(door: TenantDoor, job_id: str, after: int) -> tuple[JobView, list[JobEvent]]:
+    return door.job(job_id), door.events(job_id, after)
 
 
 async def _until_terminal(events: AsyncIterator[JobEvent], seconds: float) -> None:

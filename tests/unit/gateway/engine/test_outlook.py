@@ -250,6 +250,8 @@ async def test_the_first_in_the_queue_are_told_and_no_more(tmp_path: Path, monke
     async with room(tmp_path) as here:
         jobs = await here.submit("w", "w", "w")
         assert places(await here.outlook.positions(TENANT)) == [(jobs[0], 0), (jobs[1], 1)]
+        last = await here.store.read(lambda session: session.tenant(TENANT).job(jobs[2]))
+        assert places([await here.outlook.position(last)]) == [(jobs[2], 2)], "who asks is told however far back"
 
 
 async def test_expected_times_are_told_anew_as_they_drift(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -266,3 +268,27 @@ async def test_expected_times_are_told_anew_as_they_drift(tmp_path: Path, monkey
             after = await hear(events, lambda heard: heard[-1].job_id == waiting)
     assert before[-1].data == {"position": 1, "eta": pytest.approx(120.0, abs=0.5)}
     assert after[-1].data == {"position": 1, "eta": pytest.approx(90.0, abs=0.5)}
+
+
+async def test_expected_times_drift_for_one_tenant_while_the_queue_of_another_moves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "DRIFT", 0.05)
+    monkeypatch.setattr(module, "TELLING_PAUSE", 0.0)
+    async with room(tmp_path) as here:
+        await here.store.write(lambda session: session.accounts.add_tenant(Tenant("rival", "rival", 0.0)))
+        (ended,) = await here.submit("w")
+        await here.run(ended, seconds=60.0)
+        _, waiting = await here.submit("w", "w")
+        await here.outlook.start()
+        with (
+            here.bus.subscribe(TENANT, tenant_id=TENANT, passing=WIDE) as events,
+            here.bus.subscribe("rival", tenant_id="rival", passing=WIDE),
+        ):
+            await hear(events, lambda heard: heard[-1].job_id == waiting)
+            here.own.append(FakeLink())
+            listening = asyncio.ensure_future(hear(events, lambda heard: heard[-1].job_id == waiting))
+            while not listening.done():
+                await here.submit("w", tenant_id="rival")
+                await asyncio.sleep(0)
+            assert (await listening)[-1].data["eta"] == pytest.approx(90.0, abs=0.5)
