@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import time
 from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from comfyone.gateway.domain.fairness import Ledger
@@ -67,7 +67,9 @@ def simulate(scenario: Scenario, way: Way) -> Trace:
     pool = _Pool(scenario, way)
     arrivals = deque(scenario.works)
     while arrivals or pool.ends:
-        due = min(pool.ends[0][0] if pool.ends else float("inf"), arrivals[0].job.queued_at if arrivals else float("inf"))
+        due = min(
+            pool.ends[0][0] if pool.ends else float("inf"), arrivals[0].job.queued_at if arrivals else float("inf")
+        )
         now = due + TICK if due else 0.0
         while arrivals and arrivals[0].job.queued_at <= now:
             pool.add(arrivals.popleft())
@@ -241,9 +243,7 @@ class _Pool:
     def _waiting(self, name: str, names: set[str]) -> Iterator[Job]:
         """A tenant's queue as the database gives it: without jobs that name a backend which is not on offer."""
         for work in self._queues[name].works:
-            if self._waits[work.number] and (
-                work.job.wanted_backend_id is None or work.job.wanted_backend_id in names
-            ):
+            if self._waits[work.number] and (work.job.wanted_backend_id is None or work.job.wanted_backend_id in names):
                 yield work.job
 
     def _others(self, names: set[str]) -> Iterable[Slot]:
@@ -255,8 +255,3 @@ class _Pool:
 
     def _line(self, job: Job) -> str:
         return job.tenant_id if self._way.fair else "everyone"
-
-
-def busy_of(runs: Sequence[Run], until: float) -> float:
-    """Backend seconds before a moment."""
-    return sum(max(0.0, min(run.ended, until) - run.began) for run in runs)

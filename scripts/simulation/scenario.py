@@ -119,9 +119,7 @@ def _backend(number: int, chance: random.Random) -> Backend:
 def _workflow(number: int, chance: random.Random) -> _Workflow:
     """Two workflows share each checkpoint."""
     model = f"checkpoint-{number % CHECKPOINTS:02}.safetensors"
-    needs = Needs(
-        frozenset({"CheckpointLoaderSimple"}), frozenset({("CheckpointLoaderSimple", "ckpt_name", model)})
-    )
+    needs = Needs(frozenset({"CheckpointLoaderSimple"}), frozenset({("CheckpointLoaderSimple", "ckpt_name", model)}))
     return _Workflow(needs, frozenset({model}), chance.uniform(4.0, 12.0))
 
 

@@ -101,7 +101,8 @@ def place(
         avoid: The backends that a job should not go to again. It waits for another as long as any other one of
             ``slots`` and ``busy`` could ever take it.
         seed: What ``random`` draws from.
-        busy: Backends that are up and have no room, if ``slots`` leaves them out. Read only for jobs that avoid one.
+        busy: Backends that are up and have no room, if ``slots`` leaves them out. Read only for jobs that avoid one,
+            and as far as needed.
 
     Returns:
         The pairs of job and backend id, in the order in which they were made.
@@ -215,7 +216,8 @@ class _Board:
         seed: int,
     ) -> None:
         self._slots = slots if isinstance(slots, Collection) else list(slots)
-        self._busy: Iterable[Slot] = busy
+        self._busy: list[Slot] = []
+        self._unread = iter(busy)
         self._goodness = _GOODNESS[policy]
         self._able = able
         self._avoid = avoid
@@ -233,10 +235,9 @@ class _Board:
     def has_room(self) -> bool:
         return bool(self._places)
 
-    @property
-    def has_warm(self) -> bool:
-        """Whether any backend with room has models loaded."""
-        return any(self._groups)
+    def is_warm(self, models: frozenset[str], rival: _Choice) -> bool:
+        """Whether models are loaded on some place as good as that of a rival: a quick look before a search."""
+        return any(models <= warm and entries[0][0] <= rival.key[0] for warm, entries in self._groups.items())
 
     def find(self, waiting: _Waiting) -> _Choice | None:
         """The best place that a job may go to."""
@@ -297,25 +298,39 @@ class _Board:
         avoided = self._avoid(job)
         if not avoided:
             return ()
-        if not isinstance(self._busy, Collection):
-            self._busy = list(self._busy)
-        others = (slot for slots in (self._slots, self._busy) for slot in slots if slot.backend_id not in avoided)
+        others = (slot for slot in self._all() if slot.backend_id not in avoided)
         return avoided if any(self._takes(job, slot) for slot in others) else ()
+
+    def _all(self) -> Iterator[Slot]:
+        yield from self._slots
+        yield from self._busy
+        for slot in self._unread:
+            self._busy.append(slot)
+            yield slot
 
 
 def _choose(line: _Line, board: _Board, patience: float) -> _Choice | None:
     """The next job of a tenant, and its place. ``patience``: what was queued before then may not be overtaken."""
-    first: _Choice | None = None
     for waiting in line:
-        choice = board.find(waiting)
-        if choice is None:
+        first = board.find(waiting)
+        if first is None:
             line.give_up(waiting)
-            continue
-        first = first or choice
-        if waiting.job.priority < first.waiting.job.priority:
-            break
-        if choice.warm:
+        else:
+            return first if first.warm else _overtaker(line, board, first, patience) or first
+    return None
+
+
+def _overtaker(line: _Line, board: _Board, first: _Choice, patience: float) -> _Choice | None:
+    """A job that goes ahead of the first one, and of all between the two."""
+    hopes: dict[frozenset[str], bool] = {}
+    for waiting in line:
+        if not waiting.models or waiting.job.priority < first.waiting.job.priority:
+            return None
+        hope = hopes.get(waiting.models)
+        if hope is None:
+            hope = hopes[waiting.models] = board.is_warm(waiting.models, first)
+        if hope and (choice := board.find(waiting)) and choice.warm:
             return choice
-        if not waiting.models or waiting.job.queued_at < patience or not board.has_warm:
-            break
-    return first
+        if waiting.job.queued_at < patience:
+            return None
+    return None
