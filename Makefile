@@ -6,7 +6,7 @@ READY := $(VENV)/ready
 PYTEST := $(BIN)/python -m pytest
 COMFYUI ?=
 
-.PHONY: demo test test-comfyui check static bench seeds clean
+.PHONY: demo test test-comfyui check static bench simulate seeds clean
 .DEFAULT_GOAL := check
 
 $(READY): pyproject.toml
@@ -38,6 +38,9 @@ static: $(READY)
 bench: $(READY)  ## the benchmarks, as ratios side by side
 	@$(BIN)/python -m bench $(if $(COMFYUI),--comfyui $(COMFYUI))
 
+simulate: $(READY)  ## the scheduler with 10,000 simulated backends, measured
+	@$(BIN)/python -m scripts.simulate
+
 build/seeds/test.json: $(READY)
 	@$(MAKE) test
 
@@ -45,4 +48,4 @@ seeds: build/seeds/test.json  ## which of the promised items are proven by tests
 	@$(BIN)/python scripts/seeds.py
 
 clean:
-	rm -rf $(VENV) build dist demo-output bench-output .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build dist demo-output bench-output simulate-output .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

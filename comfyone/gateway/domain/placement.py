@@ -108,24 +108,22 @@ def place(
         The pairs of job and backend id, in the order in which they were made.
     """
     board = _Board(slots, busy, policy, able, avoid, seed)
-    rooms = [(share, share.room) for share in shares if share.room is None or share.room > 0]
-    turns = [(share.used / share.weight, number) for number, (share, _) in enumerate(rooms)]
+    claims = list(shares)
+    turns = [(one.used / one.weight, number) for number, one in enumerate(claims) if one.room is None or one.room > 0]
     heapq.heapify(turns)
     lines: dict[int, _Line] = {}
     placed: list[tuple[Job, str]] = []
     while turns and board.has_room:
         used, number = turns[0]
-        share, room = rooms[number]
+        share = claims[number]
         line = lines.get(number) or lines.setdefault(number, _Line(queue(share.tenant_id)))
         choice = _choose(line, board, now - overtaking)
         if choice is None:
             heapq.heappop(turns)  # places only become fewer: there is none for it in this call
             continue
         placed.append((choice.waiting.job, board.give(choice)))
-        line.remove(choice.waiting)
-        if room is not None:
-            rooms[number] = (share, room := room - 1)
-        if room == 0:
+        line.take(choice.waiting)
+        if line.taken == share.room:
             heapq.heappop(turns)
         else:
             heapq.heapreplace(turns, (used + max(cost(choice.waiting.job), LEAST_COST) / share.weight, number))
@@ -147,6 +145,7 @@ class _Line:
         self._unread = iter(jobs)
         self._read: list[_Waiting] = []
         self._stuck = 0
+        self.taken = 0
 
     def __iter__(self) -> Iterator[_Waiting]:
         """In order, what may have a place to go."""
@@ -156,8 +155,10 @@ class _Line:
             self._read.append(waiting)
             yield waiting
 
-    def remove(self, waiting: _Waiting) -> None:
+    def take(self, waiting: _Waiting) -> None:
+        """Counts a job that was placed."""
         self._read.remove(waiting)
+        self.taken += 1
 
     def give_up(self, waiting: _Waiting) -> None:
         """Never offers a job again that has no place to go, but keeps counting it."""
