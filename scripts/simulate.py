@@ -36,14 +36,14 @@ from scripts.simulation.scenario import FULL, LOADING, QUARTER, QUICK, Scenario,
 
 OUTPUT = Path(__file__).resolve().parent.parent / "simulate-output"
 
-MAIN = Way("least_busy, fair")
+MAIN = Way("least_busy")
 FIRST_COME = Way("first come, first served", fair=False)
 WAYS = (
     MAIN,
     *(Way(policy.value, policy) for policy in Policy if policy is not Policy.LEAST_BUSY),
-    Way("models not looked at", affinity=False),
+    Way("models ignored", affinity=False),
     Way("no overtaking", overtaking=0.0),
-    Way("overtaking for 60 s", overtaking=60.0),
+    Way("overtake 60 s", overtaking=60.0),
     FIRST_COME,
 )
 
@@ -171,7 +171,7 @@ def report(
         ),
         "models.svg": pictures.bars(
             "Runs that found their models loaded",
-            {result.way.name.replace("overtaking", "overt."): {"": result.warm * 100} for result in compared[:-1]},
+            {result.way.name: {"": result.warm * 100} for result in compared[:-1]},
             "%",
         ),
     }
@@ -183,8 +183,8 @@ def report(
 def _text(size: Size, small: Size, figures: Sequence[Figure], compared: Sequence[Outcome]) -> str:
     lines = ["| Figure | Value | Target | |", "|---|--:|--:|---|"]
     for figure in figures:
-        detail = ", ".join(f"{name} {value:,.4g}" for name, value in figure.detail.items())
-        value = f"{figure.value:,.4g} {figure.unit}" if figure.value is not None else "–"
+        detail = ", ".join(f"{name} {_number(value)}" for name, value in figure.detail.items())
+        value = f"{_number(figure.value)} {figure.unit}" if figure.value is not None else "–"
         lines.append(f"| {figure.name} | {value} | {figure.target or ''} {figure.verdict} | {detail} |")
     heads = ["Way", "Jain, worst", *(f"{name}, p{percent}" for name in SIZES for percent in (50, 95))]
     heads += ["models loaded", "in use", "drained, s"]
@@ -205,6 +205,10 @@ def _text(size: Size, small: Size, figures: Sequence[Figure], compared: Sequence
     )
 
 
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
 def _worse(compared: Sequence[Outcome]) -> list[str]:
     """What the default pays for what it gives, and where another way is ahead of it."""
     fair, first_come = compared[0], next(result for result in compared if result.way is FIRST_COME)
@@ -212,6 +216,11 @@ def _worse(compared: Sequence[Outcome]) -> list[str]:
     lines = [
         f"Large tenants wait {large[0]:.0f} s (p50) for the sake of the small ones; without shares, {large[1]:.0f} s."
     ]
+    if fair.evenness and min(fair.evenness) < 0.99:
+        lines.append(
+            f"In this smaller pool the worst window of the default is {min(fair.evenness):.3f}, below 0.99: with fewer "
+            "backends to a tenant, shares are coarser."
+        )
     for result in compared[1:]:
         ahead = []
         if result.warm > fair.warm + 0.01:

@@ -59,7 +59,7 @@ def _grid(top: float) -> str:
     for step in range(5):
         y = _up(step / 4)
         rows.append(f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="#ddd"/>')
-        rows.append(_text(LEFT - 8, y + 4, f"{top * step / 4:,.4g}", "end"))
+        rows.append(_text(LEFT - 8, y + 4, f"{top * step / 4:,.10g}", "end"))
     return "\n".join(rows)
 
 

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import pytest
 
 from comfyone.gateway.domain.placement import Policy
-from scripts.simulation.cluster import DEPTH, Way, simulate
+from scripts.simulation.cluster import Way, simulate
 from scripts.simulation.measures import jain, percentile, used_by, utilisation, waits, warm_rate, windows
 from scripts.simulation.scenario import QUICK, Scenario, draw
 
@@ -75,8 +75,7 @@ def test_use_within_a_span_counts_only_what_lies_in_it(scenario: Scenario) -> No
     whole = sum(run.ended - run.began for run in trace.runs)
     parts = [sum(used_by(trace.runs, at, at + 50.0).values()) for at in range(0, 1000, 50)]
     assert sum(parts) == pytest.approx(whole)
-    assert all(part <= QUICK.backends * 50.0 for part in parts)
-    assert DEPTH == 2
+    assert max(parts) <= QUICK.backends * 50.0 + 1e-6
 
 
 def test_the_script_reports_and_says_what_was_met(tmp_path: Path) -> None:
