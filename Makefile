@@ -8,7 +8,7 @@ COMFYUI ?=
 SHORT ?=
 SEED ?=
 
-.PHONY: demo test test-comfyui check static bench faults seeds clean
+.PHONY: demo test test-comfyui check static bench faults simulate seeds clean
 .DEFAULT_GOAL := check
 
 $(READY): pyproject.toml
@@ -43,6 +43,9 @@ bench: $(READY)  ## the benchmarks, as ratios side by side
 faults: $(READY)  ## everything goes wrong at once, and must add up in the end (SHORT=1: a little; SEED=n: again)
 	@$(BIN)/python -m faults $(if $(SHORT),--short) $(if $(SEED),--seed $(SEED))
 
+simulate: $(READY)  ## the scheduler with 10,000 simulated backends, measured
+	@$(BIN)/python -m scripts.simulate
+
 build/seeds/test.json: $(READY)
 	@$(MAKE) test
 
@@ -50,4 +53,4 @@ seeds: build/seeds/test.json  ## which of the promised items are proven by tests
 	@$(BIN)/python scripts/seeds.py
 
 clean:
-	rm -rf $(VENV) build dist demo-output bench-output faults-output .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) build dist demo-output bench-output faults-output simulate-output .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

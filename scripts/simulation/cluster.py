@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import time
 from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from comfyone.gateway.domain.fairness import Ledger
@@ -108,8 +108,6 @@ class _Queue:
     works: list[Work] = field(default_factory=list)
     gone: int = 0
     waiting: int = 0
-    loose: int = 0
-    empty_since: float | None = 0.0
 
 
 class _Pool:
@@ -129,7 +127,8 @@ class _Pool:
         self._arrived = True
         self._waits = bytearray(len(scenario.works))
         self._lost_on: dict[str, str] = {}
-        self._loose = 0
+        self._loose: dict[str, int] = dict.fromkeys(scenario.weights, 0)
+        self._empty_since: dict[str, float] = dict.fromkeys(scenario.weights, 0.0)
         self._ledger = Ledger()
         self._means: dict[int, tuple[float, int]] = {}
         self._now = 0.0
@@ -144,13 +143,10 @@ class _Pool:
             queue.works.append(work)
         self._waits[work.number] = 1
         queue.waiting += 1
-        queue.loose += work.loose
-        self._loose += work.loose
         self._arrived = True
         self._active[name] = (name, self._scenario.weights.get(name, 1.0), None)
-        if work.loose and queue.empty_since is not None:
-            self.trace.gaps[name].append((queue.empty_since, work.job.queued_at if at is None else at))
-            queue.empty_since = None
+        if work.loose:
+            self._count(work.job.tenant_id, +1, work.job.queued_at if at is None else at)
 
     def end(self) -> None:
         """The job that ends next leaves its backend, and what waits there begins."""
@@ -201,8 +197,8 @@ class _Pool:
     def close(self) -> None:
         """Checks what must hold at the end, whatever the way."""
         assert not self._active, "jobs were left waiting"
-        for name, queue in self._queues.items():
-            self.trace.gaps[name].append((queue.empty_since or 0.0, float("inf")))
+        for name, since in self._empty_since.items():
+            self.trace.gaps[name].append((since, float("inf")))
 
     def _give(self, work: Work, machine: _Machine) -> None:
         assert self._waits[work.number], "a job was placed twice"
@@ -222,16 +218,24 @@ class _Pool:
         name = self._line(work.job)
         queue = self._queues[name]
         self._waits[work.number] = 0
-        queue.gone, queue.waiting, queue.loose = queue.gone + 1, queue.waiting - 1, queue.loose - work.loose
-        self._loose -= work.loose
-        if work.loose and not queue.loose:
-            queue.empty_since = self._now
-        if work.loose and not self._loose and not self.trace.drained:
-            self.trace.drained = self._now
+        queue.gone, queue.waiting = queue.gone + 1, queue.waiting - 1
+        if work.loose:
+            self._count(work.job.tenant_id, -1, self._now)
         if not queue.waiting:
             del self._active[name]
         if queue.gone > 64 and queue.gone * 2 > len(queue.works):
             queue.works, queue.gone = [other for other in queue.works if self._waits[other.number]], 0
+
+    def _count(self, tenant_id: str, change: int, at: float) -> None:
+        """Keeps track of who has jobs waiting that any backend may take."""
+        before = self._loose[tenant_id]
+        self._loose[tenant_id] = before + change
+        if not before:
+            self.trace.gaps[tenant_id].append((self._empty_since.pop(tenant_id), at))
+        elif before + change == 0:
+            self._empty_since[tenant_id] = at
+            if len(self._empty_since) == len(self._loose) and not self.trace.drained:
+                self.trace.drained = at
 
     def _begin(self, machine: _Machine, at: float) -> None:
         work = machine.jobs[0][0]
@@ -255,8 +259,3 @@ class _Pool:
 
     def _line(self, job: Job) -> str:
         return job.tenant_id if self._way.fair else "everyone"
-
-
-def busy_of(runs: Sequence[Run], until: float) -> float:
-    """Backend seconds before a moment."""
-    return sum(max(0.0, min(run.ended, until) - run.began) for run in runs)

@@ -101,30 +101,29 @@ def place(
         avoid: The backends that a job should not go to again. It waits for another as long as any other one of
             ``slots`` and ``busy`` could ever take it.
         seed: What ``random`` draws from.
-        busy: Backends that are up and have no room, if ``slots`` leaves them out. Read only for jobs that avoid one.
+        busy: Backends that are up and have no room, if ``slots`` leaves them out. Read only for jobs that avoid one,
+            and as far as needed.
 
     Returns:
         The pairs of job and backend id, in the order in which they were made.
     """
     board = _Board(slots, busy, policy, able, avoid, seed)
-    rooms = [(share, share.room) for share in shares if share.room is None or share.room > 0]
-    turns = [(share.used / share.weight, number) for number, (share, _) in enumerate(rooms)]
+    claims = list(shares)
+    turns = [(one.used / one.weight, number) for number, one in enumerate(claims) if one.room is None or one.room > 0]
     heapq.heapify(turns)
     lines: dict[int, _Line] = {}
     placed: list[tuple[Job, str]] = []
     while turns and board.has_room:
         used, number = turns[0]
-        share, room = rooms[number]
+        share = claims[number]
         line = lines.get(number) or lines.setdefault(number, _Line(queue(share.tenant_id)))
         choice = _choose(line, board, now - overtaking)
         if choice is None:
             heapq.heappop(turns)  # places only become fewer: there is none for it in this call
             continue
         placed.append((choice.waiting.job, board.give(choice)))
-        line.remove(choice.waiting)
-        if room is not None:
-            rooms[number] = (share, room := room - 1)
-        if room == 0:
+        line.take(choice.waiting)
+        if line.taken == share.room:
             heapq.heappop(turns)
         else:
             heapq.heapreplace(turns, (used + max(cost(choice.waiting.job), LEAST_COST) / share.weight, number))
@@ -146,6 +145,7 @@ class _Line:
         self._unread = iter(jobs)
         self._read: list[_Waiting] = []
         self._stuck = 0
+        self.taken = 0
 
     def __iter__(self) -> Iterator[_Waiting]:
         """In order, what may have a place to go."""
@@ -155,8 +155,10 @@ class _Line:
             self._read.append(waiting)
             yield waiting
 
-    def remove(self, waiting: _Waiting) -> None:
+    def take(self, waiting: _Waiting) -> None:
+        """Counts a job that was placed."""
         self._read.remove(waiting)
+        self.taken += 1
 
     def give_up(self, waiting: _Waiting) -> None:
         """Never offers a job again that has no place to go, but keeps counting it."""
@@ -215,7 +217,8 @@ class _Board:
         seed: int,
     ) -> None:
         self._slots = slots if isinstance(slots, Collection) else list(slots)
-        self._busy: Iterable[Slot] = busy
+        self._busy: list[Slot] = []
+        self._unread = iter(busy)
         self._goodness = _GOODNESS[policy]
         self._able = able
         self._avoid = avoid
@@ -233,10 +236,9 @@ class _Board:
     def has_room(self) -> bool:
         return bool(self._places)
 
-    @property
-    def has_warm(self) -> bool:
-        """Whether any backend with room has models loaded."""
-        return any(self._groups)
+    def is_warm(self, models: frozenset[str], rival: _Choice) -> bool:
+        """Whether models are loaded on some place as good as that of a rival: a quick look before a search."""
+        return any(models <= warm and entries[0][0] <= rival.key[0] for warm, entries in self._groups.items())
 
     def find(self, waiting: _Waiting) -> _Choice | None:
         """The best place that a job may go to."""
@@ -297,25 +299,39 @@ class _Board:
         avoided = self._avoid(job)
         if not avoided:
             return ()
-        if not isinstance(self._busy, Collection):
-            self._busy = list(self._busy)
-        others = (slot for slots in (self._slots, self._busy) for slot in slots if slot.backend_id not in avoided)
+        others = (slot for slot in self._all() if slot.backend_id not in avoided)
         return avoided if any(self._takes(job, slot) for slot in others) else ()
+
+    def _all(self) -> Iterator[Slot]:
+        yield from self._slots
+        yield from self._busy
+        for slot in self._unread:
+            self._busy.append(slot)
+            yield slot
 
 
 def _choose(line: _Line, board: _Board, patience: float) -> _Choice | None:
     """The next job of a tenant, and its place. ``patience``: what was queued before then may not be overtaken."""
-    first: _Choice | None = None
     for waiting in line:
-        choice = board.find(waiting)
-        if choice is None:
+        first = board.find(waiting)
+        if first is None:
             line.give_up(waiting)
-            continue
-        first = first or choice
-        if waiting.job.priority < first.waiting.job.priority:
-            break
-        if choice.warm:
+        else:
+            return first if first.warm else _overtaker(line, board, first, patience) or first
+    return None
+
+
+def _overtaker(line: _Line, board: _Board, first: _Choice, patience: float) -> _Choice | None:
+    """A job that goes ahead of the first one, and of all between the two."""
+    hopes: dict[frozenset[str], bool] = {}
+    for waiting in line:
+        if not waiting.models or waiting.job.priority < first.waiting.job.priority:
+            return None
+        hope = hopes.get(waiting.models)
+        if hope is None:
+            hope = hopes[waiting.models] = board.is_warm(waiting.models, first)
+        if hope and (choice := board.find(waiting)) and choice.warm:
             return choice
-        if not waiting.models or waiting.job.queued_at < patience or not board.has_warm:
-            break
-    return first
+        if waiting.job.queued_at < patience:
+            return None
+    return None
