@@ -42,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="let nothing else happen; repeatable",
     )
     parser.add_argument("--short", action="store_true", help="less of everything: 40 seconds in all")
+    parser.add_argument("--strict", action="store_true", help="no second run is excused but what a backend forgot")
     parser.add_argument("--report", type=Path, default=REPORT, help="file for the whole of it")
     chosen = parser.parse_args(arguments)
     seconds, jobs = SHORT if chosen.short else FULL
@@ -54,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     _announce(plan)
     try:
-        report = asyncio.run(_run(plan, chosen.report.with_name("gateway.log")))
+        report = asyncio.run(_run(plan, chosen.report.with_name("gateway.log"), chosen.strict))
     except NotStarted as error:
         print(f"faults: {error}", file=sys.stderr)
         return 1
@@ -67,13 +68,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(report.broken > 0)
 
 
-async def _run(plan: Plan, log: Path) -> Report:
+async def _run(plan: Plan, log: Path, strict: bool) -> Report:
     """Stops everything when this process is asked to stop."""
     task = asyncio.current_task()
     assert task is not None
     for number in (signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-    return await run(plan, log)
+    return await run(plan, log, strict=strict)
 
 
 def _announce(plan: Plan) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -17,6 +18,12 @@ NOTICE = 12.0
 
 SLACK = 1.0
 """Seconds by which two clocks, or a note and what it is about, may be apart."""
+
+SWEEP = 6.0
+"""Seconds in which the gateway has to find a prompt of its own on a backend that it need not have there."""
+
+UNDER_WAY = ("sluggish prompts", "slow", "freeze")
+"""Troubles through which a prompt can lie between us and a backend, and surface there when nobody expects it."""
 
 OUT_OF_REACH = ("refuse", "reset", "freeze", "5xx")
 """Troubles through which a backend cannot be asked, while what it has goes on."""
@@ -52,6 +59,8 @@ class Truth:
     """What the gateway has too much of at the end."""
     idle: Sequence[str] = ()
     """Backends that were idle while jobs waited for them."""
+    strict: bool = False
+    """Whether second runs that no gateway could have prevented count as violations, too."""
 
     @property
     def cases(self) -> list[Case]:
@@ -82,6 +91,25 @@ class Truth:
             and (run.ended or run.received) <= one.ended + NOTICE
             for one in self.happened
         )
+
+    def surfaced(self, run: Execution, attempt: Attempt) -> bool:
+        """Whether a prompt reached its backend after we had given it up, and was over before it could be found there."""
+        return (
+            run.received >= (attempt.ended_at or 0.0)
+            and (run.ended or run.received) - run.received <= SWEEP
+            and any(
+                one.target == run.backend and one.kind in UNDER_WAY and one.covers(attempt.claimed_at, run.received)
+                for one in self.happened
+            )
+        )
+
+    def excuse(self, run: Execution, attempt: Attempt) -> str | None:
+        """Why a second run after this one is right, or could not be prevented; None if it is neither."""
+        if self.forgot(run, attempt):
+            return "forgotten"
+        if not self.strict and self.out_of_reach(run, attempt):
+            return "out of reach"
+        return "surfaced late" if not self.strict and self.surfaced(run, attempt) else None
 
 
 @dataclass(slots=True)
@@ -134,19 +162,18 @@ def _misplaced(truth: Truth) -> Iterator[Violation]:
 
 
 def run_once(truth: Truth) -> Result:
-    """A second complete run is right only when the first one's result was lost with its backend's memory, or when its
-    backend could not be asked for longer than a gateway waits."""
-    again, excused, violations = 0, 0, list[Violation]()
+    """A second complete run is right only when the first one's result was lost with its backend's memory. It can't be
+    prevented when the backend could not be asked for longer than a gateway waits, or when the prompt surfaced there
+    after it had long been missed."""
+    excuses, violations = Counter[str](), list[Violation]()
     for case in truth.cases:
         for (attempt, run), _ in pairwise(completed(case)):
-            again += 1
-            if truth.forgot(run, attempt):
-                continue
-            if truth.out_of_reach(run, attempt):
-                excused += 1
+            if excuse := truth.excuse(run, attempt):
+                excuses[excuse] += 1
             else:
                 violations.append(Violation(f"attempt {attempt.number} had run to its end", case))
-    counted = f"{again} run again, {excused} of them as out of reach"
+    again = sum(excuses.values()) + len(violations)
+    counted = ", ".join([f"{again} run again", *(f"{count} {excuse}" for excuse, count in excuses.items())])
     return Result("no job is run to its end twice unseen", counted, violations)
 
 

@@ -22,7 +22,7 @@ ADDRESS = re.compile(r"http://[\d.]+:(\d+)")
 PATIENCE = 30.0
 """Seconds in which a server has to say where it listens."""
 
-LOST_AFTER = 4.0
+LOST_AFTER = 3.0
 ATTEMPTS = 5
 GATEWAY = ("--lost-after", str(LOST_AFTER), "--attempts", str(ATTEMPTS))
 DISK_SIZE = 192 * 1024**2

@@ -15,7 +15,7 @@ Durations = Mapping[str, tuple[float, float]]
 BACKEND_TROUBLES: Durations = {
     "kill": (0.1, 3),
     "forget": (0, 2),
-    "refuse": (0.3, 12),
+    "refuse": (0.3, 14),
     "reset": (0.3, 6),
     "freeze": (0.5, 6),
     "hang": (1, 3),
@@ -39,10 +39,10 @@ GATEWAY_TROUBLES: Durations = {
     "full disk and kill": (1, 3),
 }
 
-QUIET = (0.5, 6.0)
+QUIET = (2.0, 6.0)
 """Between how few and how many seconds a backend is left alone between two troubles."""
 
-GATEWAY_QUIET = (1.5, 6.0)
+GATEWAY_QUIET = (3.0, 8.0)
 
 OVERTIME = 3.0
 """Seconds after the end of the plan in which the last troubles are over, too."""

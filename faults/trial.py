@@ -29,7 +29,7 @@ FULL_DISK = ("disk is full", "No space left")
 ENTRY = re.compile(r"^(?=\d{4}-\d\d-\d\d )", re.MULTILINE)
 
 
-async def run(plan: Plan, log: Path) -> Report:
+async def run(plan: Plan, log: Path, *, strict: bool = False) -> Report:
     """Plays a plan and judges what is left; what the gateway wrote is copied to ``log``.
 
     Raises:
@@ -44,7 +44,7 @@ async def run(plan: Plan, log: Path) -> Report:
         clients, injector = Clients(plan, fleet, session), Injector(fleet, session)
         await clients.prepare()
         before = fleet.gateway.weight()
-        await asyncio.gather(clients.submit_all(), injector.run(plan.troubles))
+        await asyncio.gather(clients.submit_all(), injector.run(plan.troubles, plan.seconds))
         drain = await drained(fleet, session, DRAIN_PATIENCE)
         await clients.hang_up()
         found = await collect(fleet, clients.tenants, clients.told, session)
@@ -52,7 +52,7 @@ async def run(plan: Plan, log: Path) -> Report:
         written = fleet.gateway.log.read_text()
         await asyncio.to_thread(_keep, written, log)
         failures = injector.failures + _tracebacks(written)
-        truth = Truth(found, injector.happened, LOST_AFTER, ATTEMPTS, failures, resources, drain.idle)
+        truth = Truth(found, injector.happened, LOST_AFTER, ATTEMPTS, failures, resources, drain.idle, strict)
         seconds = time.monotonic() - began
         return Report(plan, truth, judge(truth), drain, injector.lives, seconds, (before, weight), _notices(injector))
 
@@ -79,6 +79,9 @@ def _cause(entry: str) -> str:
 
 
 def _notices(injector: Injector) -> list[str]:
-    if not injector.skipped:
-        return []
-    return [f"skipped {len(injector.skipped)} troubles: a small disk to fill can be had as root only"]
+    notices = []
+    if injector.skipped:
+        notices.append(f"{len(injector.skipped)} troubles left out: only root can have a small disk to fill")
+    if injector.late:
+        notices.append(f"{len(injector.late)} troubles left out: servers took long to start, the machine is busy")
+    return notices

@@ -120,7 +120,7 @@ def deal_work(random: Random, jobs: int, seconds: float, tenants: int, *, long: 
 
 def _work(random: Random, number: int, at: float, tenants: int, *, long: bool) -> Work:
     (kind,) = random.choices(list(KINDS), list(KINDS.values()))
-    is_long = long and kind == "sleep" and random.random() < 0.04
+    is_long = long and kind == "sleep" and random.random() < 0.06
     return Work(
         number=number,
         tenant=random.randrange(tenants),

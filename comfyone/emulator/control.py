@@ -99,6 +99,8 @@ def troubles(server: Server) -> Middleware:
             return await handler(request)
         scenario, path = server.scenario, request.path.removeprefix("/api")
         if scenario.slow_requests and (delay := scenario.delay(path)):
+            if request.content_type == "application/json":
+                await request.read()  # it has come: who hangs up meanwhile does not take it back
             await asyncio.sleep(delay)
         if scenario.reset_connections:
             cut(request)

@@ -35,7 +35,7 @@ class Scenario(msgspec.Struct, forbid_unknown_fields=True):
     """Path prefix to a number: so many next requests to it are answered ``fail_status``."""
     fail_status: Annotated[int, msgspec.Meta(ge=400, le=599)] = 500
     slow_requests: dict[str, Seconds] = {}
-    """Path prefix to a delay before a request to it is looked at."""
+    """Path prefix to a delay before a request to it is looked at, even if nobody waits for the answer any more."""
     lose_answers: Count = 0
     """So many next prompts are taken, and the connection is cut instead of an answer."""
     reset_connections: bool = False

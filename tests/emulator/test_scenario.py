@@ -184,6 +184,14 @@ def test_requests_can_be_slow(sandbox: Sandbox, comfyui: ComfyUI) -> None:
     assert time.monotonic() - began >= 0.3
 
 
+def test_a_slow_prompt_is_taken_although_its_sender_has_hung_up(sandbox: Sandbox, comfyui: ComfyUI) -> None:
+    sandbox.set(slow_requests={"/prompt": 0.5})
+    mine = str(uuid.uuid4())
+    with pytest.raises(requests.exceptions.Timeout):
+        requests.post(f"{comfyui.url}/prompt", json={"prompt": tiny(), "prompt_id": mine}, timeout=(5, 0.1))
+    assert comfyui.entry(mine)["status"]["status_str"] == "success"
+
+
 def test_an_answer_can_be_lost_although_the_prompt_was_taken(sandbox: Sandbox, comfyui: ComfyUI) -> None:
     sandbox.set(lose_answers=1)
     mine = str(uuid.uuid4())

@@ -19,6 +19,9 @@ FAILING = replace(WORK, kind="failing")
 ACROSS = Happened("refuse", 0, 8.0, 20.0)
 KILLED = Happened("kill", 0, 13.0, 14.0, forgot=13.0)
 
+SLUGGISH = Happened("sluggish prompts", 0, 9.0, 15.0)
+LATE = Execution(0, "p1", 16.0, 16.1, 16.2, "success")
+
 
 def attempt(number: int = 1, backend: int = 0, outcome: str = "succeeded", end: float | None = 13.0) -> Attempt:
     return Attempt(number, f"p{number}", backend, 10.0, end, outcome)
@@ -94,6 +97,7 @@ RIGHT: dict[str, Callable[[], dict[str, list[str]]]] = {
     ),
     "a second run after the backend forgot": lambda: verdict(twice(), happened=(KILLED,)),
     "a second run of what was out of reach": lambda: verdict(twice(), happened=(ACROSS,)),
+    "a second run of what surfaced late": lambda: verdict(twice(LATE), happened=(SLUGGISH,)),
     "a cancelled job": lambda: verdict(
         asked(case(state="cancelled", executions=[execution(1, 0, "interrupted")], events=story("queued", "cancelled")))
     ),
@@ -135,6 +139,18 @@ WRONG: dict[str, tuple[str, Callable[[], dict[str, list[str]]]]] = {
     "a first run that went on after its backend was back": (
         "no job is run to its end twice unseen",
         lambda: verdict(twice(execution(1, end=40.0)), happened=(ACROSS,)),
+    ),
+    "a second run of what surfaced late, and stayed": (
+        "no job is run to its end twice unseen",
+        lambda: verdict(twice(replace(LATE, ended=30.0)), happened=(SLUGGISH,)),
+    ),
+    "a second run of what surfaced late, strictly": (
+        "no job is run to its end twice unseen",
+        lambda: verdict(twice(LATE), happened=(SLUGGISH,), strict=True),
+    ),
+    "a prompt that surfaced late for nothing": (
+        "no job is run to its end twice unseen",
+        lambda: verdict(twice(LATE), happened=(replace(SLUGGISH, target=1),)),
     ),
     "an attempt given up for nothing": ("no attempt is given up without a cause", lambda: verdict(twice())),
     "other pixels": ("succeeded means the right pixels are held", lambda: verdict(case(faults=["other pixels"]))),

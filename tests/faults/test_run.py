@@ -23,7 +23,7 @@ def run(report: Path, *more: str) -> subprocess.CompletedProcess[str]:
 def test_a_small_run_holds_in_everything_and_says_so(tmp_path: Path) -> None:
     report = tmp_path / "report.json"
     only = [word for kind in TROUBLES for word in ("--only", kind)]
-    done = run(report, "--seed", "5", "--seconds", "4", "--jobs", "40", "--backends", "3", *only)
+    done = run(report, "--seed", "5", "--seconds", "6", "--jobs", "40", "--backends", "3", *only)
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
     assert "seed 5: 40 jobs" in done.stdout
     assert len(re.findall(r" holds *$", done.stdout, re.MULTILINE)) == 13
