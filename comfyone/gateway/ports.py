@@ -13,7 +13,7 @@ from comfyone.gateway.domain.backends import Backend, BackendState, ConditionCha
 from comfyone.gateway.domain.catalogue import Catalogue
 from comfyone.gateway.domain.evidence import FileRef, Hint, Whereabouts
 from comfyone.gateway.domain.files import Asset, Blob, Output
-from comfyone.gateway.domain.jobs import Assignment, Failure, Job, JobEvent, JobState, Needs, NewJob
+from comfyone.gateway.domain.jobs import Assignment, Failure, Job, JobEvent, JobState, Kind, Needs, NewJob
 from comfyone.gateway.domain.placement import Slot
 from comfyone.gateway.domain.tenants import ApiKey, Tenant
 from comfyone.gateway.domain.workflows import Workflow
@@ -49,12 +49,11 @@ class JobView:
 @dataclass(frozen=True, slots=True)
 class Offer:
     """What placement has to give, so that jobs out of its reach are not read: jobs that want a backend get only these ones;
-    ``beyond`` are needs, and ``unlabelled`` selectors, that none of them meets."""
+    ``beyond`` are kinds of jobs that none of them may take."""
 
     now: float
     backend_ids: Sequence[str]
-    beyond: Sequence[Needs] = ()
-    unlabelled: Sequence[Mapping[str, str]] = ()
+    beyond: Sequence[Kind] = ()
 
 
 class TenantDoor(Protocol):
@@ -106,7 +105,8 @@ class Engine(Protocol):
     def tried(self, job: Job) -> frozenset[str]: ...
     def learn_needs(self, job: Job, needs: Needs) -> None: ...
     def delayed(self, now: float) -> list[tuple[str, float]]: ...
-    def stranded(self, tenant_id: str, backend_ids: Sequence[str], before: float, limit: int) -> list[Job]: ...
+    def kinds(self, tenant_id: str, before: float, limit: int) -> list[Kind]: ...
+    def of_kind(self, tenant_id: str, kind: Kind, before: float, limit: int) -> list[Job]: ...
     def claim(self, job: Job, backend: Slot, prompt_id: str, now: float) -> Assignment | None: ...
     def begin(self, job: Job, now: float) -> bool: ...
     def requeue(
