@@ -6,14 +6,16 @@ import asyncio
 import itertools
 import time
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from comfyone.emulator.executor import Executor
 from comfyone.emulator.files import Files
-from comfyone.emulator.nodes import NODES
+from comfyone.emulator.nodes import NODES, nodes_of
 from comfyone.emulator.queue import Item, PromptQueue
 from comfyone.emulator.records import Records
+from comfyone.emulator.registry import Node
 from comfyone.emulator.scenario import Scenario
 from comfyone.emulator.sockets import Sockets
 from comfyone.emulator.validation import problem, validate
@@ -34,12 +36,16 @@ class Machine:
 
     def __init__(self, files: Files, scenario: Scenario, records: Records) -> None:
         self.files, self.scenario, self.records = files, scenario, records
-        self.nodes = NODES
         self.sockets = Sockets(scenario)
         self.queue = PromptQueue(lambda: self.executor.tell_status())
         self.executor = Executor(NODES, self.queue, self.sockets, files, scenario, records)
         self._numbers = itertools.count()
         self._worker = asyncio.create_task(self.executor.work())
+
+    @property
+    def nodes(self) -> Mapping[str, Node]:
+        """The node classes that it has at this moment."""
+        return nodes_of(self.scenario)
 
     def stop(self) -> None:
         """End at once; what waits or runs is lost."""
@@ -99,7 +105,11 @@ class Machine:
     def interrupt(self, body: Any) -> None:
         """Stop what runs; if a prompt id is named, only that."""
         prompt_id = body.get("prompt_id")
-        if not prompt_id or any(item.prompt_id == prompt_id for item in self.queue.running):
+        if (
+            not prompt_id
+            or self.scenario.untargeted_interrupts
+            or any(item.prompt_id == prompt_id for item in self.queue.running)
+        ):
             self.executor.interrupted.set()
 
 

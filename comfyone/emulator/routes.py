@@ -114,8 +114,12 @@ class Routes:
         return answer(self._machine().executor.status())
 
     async def post_prompt(self, request: web.Request) -> web.Response:
-        machine = self._machine()
-        result = machine.submit(await read_json(request))
+        machine, body = self._machine(), await read_json(request)
+        if machine.scenario.lose_answers and machine.scenario.late_prompts:
+            machine.scenario.lose_answers -= 1
+            cut(request)
+            await asyncio.sleep(machine.scenario.late_prompts)
+        result = machine.submit(body)
         if machine.scenario.lose_answers and result.status == HTTPStatus.OK:
             machine.scenario.lose_answers -= 1
             cut(request)
@@ -202,7 +206,8 @@ class Routes:
         folder = request.match_info["folder"]
         if folder not in MODEL_FOLDERS:
             return web.Response(status=404)
-        return answer(CHECKPOINTS if folder == "checkpoints" else [])
+        checkpoints = self._machine().scenario.checkpoints
+        return answer((CHECKPOINTS if checkpoints is None else checkpoints) if folder == "checkpoints" else [])
 
     async def view_metadata(self, request: web.Request) -> web.Response:
         return web.Response(status=404)

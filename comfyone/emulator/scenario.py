@@ -40,6 +40,14 @@ class Scenario(msgspec.Struct, forbid_unknown_fields=True):
     """So many next prompts are taken, and the connection is cut instead of an answer."""
     reset_connections: bool = False
     """Cut every connection as soon as it asks for anything (except ``/sandbox``)."""
+    late_prompts: Seconds = 0.0
+    """A prompt whose answer is lost is taken only so long after that."""
+    untargeted_interrupts: bool = False
+    """As servers of old: an interrupt stops whatever runs, whatever prompt it names."""
+    lacking: list[str] = []
+    """Node classes that this server does not have."""
+    checkpoints: list[str] | None = None
+    """The checkpoints that it has, as it spells them; null: the usual ones."""
     object_info_delay: Seconds = 0.0
     object_info_padding: Annotated[float, msgspec.Meta(ge=0, le=256)] = 0.0
     """Megabytes of further node classes in ``/object_info``."""

@@ -94,8 +94,12 @@ def database_path(state_dir: Path) -> Path:
 
 
 @asynccontextmanager
-async def open_gateway(settings: GatewaySettings) -> AsyncIterator[Gateway]:
+async def open_gateway(settings: GatewaySettings, limits: Limits | None = None) -> AsyncIterator[Gateway]:
     """A running gateway without its HTTP side. Leaving lets go of the backends' jobs; the next start takes them up.
+
+    Args:
+        settings: What its operator has set.
+        limits: The engine's times and counts, in place of those that follow from the settings.
 
     Raises:
         StateError: when the state folder cannot be used.
@@ -117,14 +121,9 @@ async def open_gateway(settings: GatewaySettings) -> AsyncIterator[Gateway]:
             def driver_for(backend: Backend) -> ComfyUIDriver:
                 return ComfyUIDriver(backend.url, f"comfyone-{backend.id}", session)
 
-            limits = Limits(
-                stall=settings.stall_after,
-                attempts=settings.attempts,
-                lost=settings.lost_after,
-                schedule=settings.schedule_timeout,
-                retention=settings.retention,
+            dispatcher = Dispatcher(
+                store, graphs, blobs, bus, limits or _limits(settings), settings.max_running, driver_for
             )
-            dispatcher = Dispatcher(store, graphs, blobs, bus, limits, settings.max_running, driver_for)
             if settings.bootstrap_key:
                 key = settings.bootstrap_key.get_secret_value()
                 await store.write(lambda session: bootstrap(session, key))
@@ -158,6 +157,16 @@ async def open_gateway(settings: GatewaySettings) -> AsyncIterator[Gateway]:
                 await dispatcher.stop()
                 await deliveries.stop()
                 await store.close()
+
+
+def _limits(settings: GatewaySettings) -> Limits:
+    return Limits(
+        stall=settings.stall_after,
+        attempts=settings.attempts,
+        lost=settings.lost_after,
+        schedule=settings.schedule_timeout,
+        retention=settings.retention,
+    )
 
 
 def _default_policy(settings: GatewaySettings) -> TenantPolicy:

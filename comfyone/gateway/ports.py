@@ -24,7 +24,7 @@ from comfyone.gateway.domain.backends import Backend, BackendState, ConditionCha
 from comfyone.gateway.domain.catalogue import Catalogue
 from comfyone.gateway.domain.evidence import FileRef, Hint, Whereabouts
 from comfyone.gateway.domain.files import Asset, Blob, Output
-from comfyone.gateway.domain.jobs import Assignment, Failure, Job, JobEvent, JobState, Needs, NewJob
+from comfyone.gateway.domain.jobs import Assignment, Failure, Job, JobEvent, JobState, Kind, Needs, NewJob
 from comfyone.gateway.domain.placement import Policy, Slot
 from comfyone.gateway.domain.tenants import ApiKey, Tenant, TenantPolicy
 from comfyone.gateway.domain.usage import UsageQuestion, UsageRow
@@ -74,12 +74,11 @@ class JobView:
 @dataclass(frozen=True, slots=True)
 class Offer:
     """What placement has to give, so that jobs out of its reach are not read: jobs that want a backend get only these ones;
-    ``beyond`` are needs, and ``unlabelled`` selectors, that none of them meets."""
+    ``beyond`` are kinds of jobs that none of them may take."""
 
     now: float
     backend_ids: Sequence[str]
-    beyond: Sequence[Needs] = ()
-    unlabelled: Sequence[Mapping[str, str]] = ()
+    beyond: Sequence[Kind] = ()
 
 
 MAX_POSITION = 10_000
@@ -147,7 +146,8 @@ class Engine(Protocol):
     def tried(self, job: Job) -> frozenset[str]: ...
     def learn_needs(self, job: Job, needs: Needs) -> None: ...
     def delayed(self, now: float) -> list[tuple[str, float]]: ...
-    def stranded(self, tenant_id: str, backend_ids: Sequence[str], before: float, limit: int) -> list[Job]: ...
+    def kinds(self, tenant_id: str, before: float, limit: int) -> list[Kind]: ...
+    def of_kind(self, tenant_id: str, kind: Kind, before: float, limit: int) -> list[Job]: ...
     def claim(self, job: Job, backend: Slot, prompt_id: str, now: float) -> Assignment | None: ...
     def begin(self, job: Job, now: float) -> bool: ...
     def requeue(

@@ -305,3 +305,44 @@ def test_a_socket_that_does_not_read_is_cut_and_harms_nobody(sandbox: Sandbox, c
         last = comfyui.submit(tiny(), client_id=listener.client_id)
         assert "execution_success" in types(listener.until_end(last))
         assert len(until_gone(deaf.socket)) < 4 * 30_000, "three messages for each step were meant for it"
+
+
+def test_a_server_can_lack_node_classes(sandbox: Sandbox, comfyui: ComfyUI) -> None:
+    sandbox.set(lacking=["ImageInvert"])
+    assert "ImageInvert" not in comfyui.get("/object_info").json()
+    assert comfyui.get("/object_info/ImageInvert").json() == {}
+    assert comfyui.refuse(tiny())["error"]["message"] == "Cannot execute because node ImageInvert does not exist."
+    sandbox.set(lacking=[])
+    assert comfyui.submit(tiny())
+
+
+def test_a_server_can_have_checkpoints_of_its_own(sandbox: Sandbox, comfyui: ComfyUI) -> None:
+    sandbox.set(checkpoints=["sd\\one.safetensors"])
+    loader = comfyui.get("/object_info/CheckpointLoaderSimple").json()["CheckpointLoaderSimple"]
+    assert loader["input"]["required"]["ckpt_name"][0] == ["sd\\one.safetensors"]
+    assert comfyui.get("/models/checkpoints").json() == ["sd\\one.safetensors"]
+    graph = text_to_image("an owl", width=64, height=64)
+    errors = comfyui.refuse(graph)["node_errors"]["4"]["errors"]
+    assert [error["type"] for error in errors] == ["value_not_in_list"]
+    graph["4"]["inputs"]["ckpt_name"] = "sd\\one.safetensors"
+    assert comfyui.run(graph)[1]["status"]["status_str"] == "success"
+
+
+def test_a_prompt_can_be_taken_long_after_its_answer_was_lost(sandbox: Sandbox, comfyui: ComfyUI) -> None:
+    sandbox.set(lose_answers=1, late_prompts=0.3)
+    mine = str(uuid.uuid4())
+    with pytest.raises(GONE):
+        comfyui.post("/prompt", json={"prompt": tiny(), "prompt_id": mine})
+    assert sandbox.records.of(mine) == []
+    assert comfyui.entry(mine)["status"]["status_str"] == "success"
+
+
+def test_an_interrupt_can_hit_whatever_runs(sandbox: Sandbox, comfyui: ComfyUI) -> None:
+    running = comfyui.submit(sleeping(600))
+    comfyui.wait_running(running)
+    comfyui.post("/interrupt", json={"prompt_id": "another"})
+    assert comfyui.queue()[0] == [running]
+    sandbox.set(untargeted_interrupts=True)
+    comfyui.post("/interrupt", json={"prompt_id": "another"})
+    assert comfyui.entry(running)["status"]["status_str"] == "error"
+    assert sandbox.records.of(running)[0].outcome == "interrupted"

@@ -8,7 +8,7 @@ from typing import Any
 
 from comfyone.gateway.dispatch.link import Link
 from comfyone.gateway.domain.catalogue import Catalogue, missing_text, needs_of
-from comfyone.gateway.domain.jobs import Failure, Job, Needs
+from comfyone.gateway.domain.jobs import Failure, Job, Kind, Needs
 from comfyone.graph.document import Graph
 
 __all__ = ["Abilities"]
@@ -39,7 +39,7 @@ class Abilities:
     ) -> Failure | None:
         """Why no backend of a tenant can ever run a job, whatever it does now; None when one can, or may."""
         links = [link for link in self._visible(tenant_id) if backend_id in (None, link.backend.id)]
-        if any(self._may(link, needs, labels) for link in links):
+        if not links or any(self._may(link, needs, labels) for link in links):
             return None
         lacking = {link.backend.name: _lacking(link, needs, labels) for link in links}
         return Failure(
@@ -47,6 +47,11 @@ class Abilities:
             f"no backend can run it: {missing_text(lacking)}",
             hint="install what is missing, register a backend that has it, or ask for something else",
         )
+
+    def takers(self, tenant_id: str, kind: Kind) -> list[Link]:
+        """The backends that may run jobs of a kind, in whatever state they are."""
+        links = [link for link in self._visible(tenant_id) if kind.wanted_backend_id in (None, link.backend.id)]
+        return [link for link in links if self._may(link, kind.needs, dict(kind.labels))]
 
     def classes(self, tenant_id: str) -> frozenset[str]:
         return frozenset().union(*(catalogue.classes for catalogue in self._catalogues(tenant_id)))

@@ -55,7 +55,7 @@ class Dispatcher:
         self._runs: dict[str, tuple[Run, asyncio.Task[None]]] = {}
         self._terms = Terms(max_running)
         self._abilities = Abilities(self._links, self.visible)
-        self._housekeeping = Housekeeping(store, blobs, limits, self.visible)
+        self._housekeeping = Housekeeping(store, blobs, limits, self.visible, self._abilities)
         self._tasks: list[asyncio.Task[None]] = []
         self._stopping = False
 
@@ -196,11 +196,7 @@ class Dispatcher:
 
     def _has_elsewhere(self, job: Job) -> bool:
         """Whether another backend than the one that has a job may be able to run it."""
-        return any(
-            job.labels.items() <= link.backend.labels.items() and self._abilities.able(job, link.backend.id)
-            for link in self.visible(job.tenant_id)
-            if link.backend.id != job.backend_id
-        )
+        return any(link.backend.id != job.backend_id for link in self._abilities.takers(job.tenant_id, job.kind))
 
     def _follow(self, assignment: Assignment, *, recovered: bool) -> None:
         link = self._links.get(assignment.backend_id)
@@ -221,6 +217,8 @@ class Dispatcher:
             del self._runs[run.job.id]
         for pool in self._pools.values():
             pool.settle(run.assignment, run.seconds)
+        if self._terms.capped(run.job.tenant_id):
+            self.wake(run.job.tenant_id)  # its backend was free before: only now may another one run, in whichever pool
         if not task.cancelled() and (error := task.exception()):
             logger.opt(exception=error).error("job {}: the engine failed; it is looked at again", run.job.id)
             self._take_up_again(run.assignment)

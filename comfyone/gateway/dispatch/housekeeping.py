@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from functools import partial
 from itertools import islice
 
 from loguru import logger
 
+from comfyone.gateway.dispatch.abilities import Abilities
 from comfyone.gateway.dispatch.limits import Limits
 from comfyone.gateway.dispatch.link import Link
 from comfyone.gateway.domain.audit import KEPT_ENTRIES, KEPT_SECONDS
-from comfyone.gateway.domain.jobs import Failure, JobState
+from comfyone.gateway.domain.jobs import Failure, JobState, Kind
 from comfyone.gateway.ports import Blobs, Session, Store
 
 __all__ = ["Housekeeping"]
+
+HEAD = 1000
+"""How far into a queue jobs are looked for that nothing can take."""
 
 BATCH = 50
 """Rows that one write touches: what others write waits no longer than for these."""
@@ -39,11 +43,14 @@ BLOB_AGE = 3600.0
 class Housekeeping:
     """Runs beside the dispatcher. ``pool`` gives the links of a tenant."""
 
-    def __init__(self, store: Store, blobs: Blobs, limits: Limits, pool: Callable[[str], list[Link]]) -> None:
+    def __init__(
+        self, store: Store, blobs: Blobs, limits: Limits, pool: Callable[[str], list[Link]], abilities: Abilities
+    ) -> None:
         self._store = store
         self._blobs = blobs
         self._limits = limits
         self._pool = pool
+        self._abilities = abilities
         self._began = time.monotonic()
         self._usable_at: dict[str, float] = {}
 
@@ -69,15 +76,24 @@ class Housekeeping:
 
     async def fail_stranded(self) -> None:
         """Fails jobs that no backend could have taken for `Limits.schedule` seconds, and says why of each backend."""
+        before = time.time() - self._limits.schedule
         for tenant_id in await self._store.read(lambda session: session.engine.waiting_tenants()):
-            links = self._pool(tenant_id)
-            usable = self._usable_lately(links)
-            failure = _unschedulable(links, self._limits.schedule)
-            before = time.time() - self._limits.schedule
-            if time.monotonic() - self._began > self._limits.schedule:
-                await self._store.write(
-                    partial(_fail_stranded, tenant_id=tenant_id, usable=usable, before=before, failure=failure)
-                )
+            usable = self._usable_lately(self._pool(tenant_id))
+            if time.monotonic() - self._began <= self._limits.schedule:
+                continue
+            for kind in await self._store.read(partial(_kinds, tenant_id=tenant_id, before=before)):
+                if failure := self._hopeless(tenant_id, kind, usable):
+                    await self._store.write(
+                        partial(_fail_stranded, tenant_id=tenant_id, kind=kind, before=before, failure=failure)
+                    )
+
+    def _hopeless(self, tenant_id: str, kind: Kind, usable: Collection[str]) -> Failure | None:
+        """Why no backend could have taken jobs of a kind lately; None when one could."""
+        takers = self._abilities.takers(tenant_id, kind)
+        if any(link.backend.id in usable for link in takers):
+            return None
+        unable = self._abilities.impossible(tenant_id, kind.needs, dict(kind.labels), kind.wanted_backend_id)
+        return unable or _unschedulable(takers, self._limits.schedule)
 
     def _usable_lately(self, links: Iterable[Link]) -> list[str]:
         now = time.monotonic()
@@ -139,9 +155,13 @@ def _expire(session: Session, *, asset_ids: list[str]) -> None:
     session.engine.expire(asset_ids, time.time())
 
 
-def _fail_stranded(session: Session, *, tenant_id: str, usable: list[str], before: float, failure: Failure) -> None:
-    for job in session.engine.stranded(tenant_id, usable, before, BATCH):
-        session.engine.end(job, JobState.FAILED, time.time(), outcome="unschedulable", failure=failure)
+def _kinds(session: Session, *, tenant_id: str, before: float) -> list[Kind]:
+    return session.engine.kinds(tenant_id, before, HEAD)
+
+
+def _fail_stranded(session: Session, *, tenant_id: str, kind: Kind, before: float, failure: Failure) -> None:
+    for job in session.engine.of_kind(tenant_id, kind, before, BATCH):
+        session.engine.end(job, JobState.FAILED, time.time(), outcome=failure.type, failure=failure)
 
 
 def _unschedulable(links: list[Link], seconds: float) -> Failure:

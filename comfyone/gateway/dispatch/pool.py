@@ -6,8 +6,9 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 
 import msgspec
 from loguru import logger
@@ -17,7 +18,7 @@ from comfyone.gateway.dispatch.link import Link
 from comfyone.gateway.dispatch.terms import Terms
 from comfyone.gateway.domain.fairness import Ledger
 from comfyone.gateway.domain.ids import new_id
-from comfyone.gateway.domain.jobs import Assignment, Job, Needs
+from comfyone.gateway.domain.jobs import Assignment, Job, Kind
 from comfyone.gateway.domain.placement import Slot, fits, place
 from comfyone.gateway.ports import Offer, Session, Store
 
@@ -33,8 +34,18 @@ FIRST_GUESS = 1.0
 """Seconds that a job is taken to need while nothing is known of its like."""
 
 
-_Claims = tuple[list[Assignment], list[str]]
-"""What was placed, and the tenants that turned out to have nothing waiting."""
+MAX_BEYOND = 500
+"""Kinds of jobs out of reach that a page leaves out; those of any further kind are read, and passed over."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Claims:
+    """What was placed; the tenants that turned out to have nothing waiting; and whether to look again: room was left, and
+    something may fit it behind what was read."""
+
+    placed: list[Assignment]
+    sated: list[str]
+    again: bool
 
 
 class Pool:
@@ -104,15 +115,15 @@ class Pool:
             logger.error("placement failed, and is tried again: {}", error)
             asyncio.get_running_loop().call_later(RETRY_SECONDS, self.wake)
             return
-        placed, sated = future.result()
-        for tenant_id in sated:
+        claims = future.result()
+        for tenant_id in claims.sated:
             if self._hungry.get(tenant_id) == hungry[tenant_id]:  # otherwise something came since
                 del self._hungry[tenant_id]
-        for assignment in placed:
+        for assignment in claims.placed:
             self._expected[assignment.prompt_id] = self._mean
             self._ledger.charge(assignment.job.tenant_id, self._mean)
             self._follow(assignment)
-        if again:
+        if again or claims.again:
             self.wake()
 
     def _claim(self, session: Session, *, hungry: Iterable[str], free: list[Slot], busy: list[Slot]) -> _Claims:
@@ -134,7 +145,9 @@ class Pool:
         )
         slots = {slot.backend_id: slot for slot in free}
         claims = (session.engine.claim(job, slots[backend_id], new_id(), now) for job, backend_id in placed)
-        return [claim for claim in claims if claim], reader.sated
+        room = sum(slot.depth - slot.load for slot in free)
+        again = bool(placed) and reader.stopped_short and room > len(placed)
+        return _Claims([claim for claim in claims if claim], reader.sated, again)
 
     def _active(self, session: Session, hungry: Iterable[str]) -> Iterator[tuple[str, float, int | None]]:
         """Who may have something waiting: the tenant, its weight, and how many more of its jobs may run."""
@@ -153,19 +166,26 @@ class _Reader:
         self._abilities = abilities
         self._slots = slots
         self._now = now
-        self._beyond: list[Needs] = []
-        self._unlabelled: list[dict[str, str]] = []
+        self._beyond: dict[Kind, None] = {}
+        self._unread: set[str] = set()
+
+    @property
+    def stopped_short(self) -> bool:
+        """Whether a queue goes on behind what was read of it."""
+        return bool(self._unread)
 
     def queue(self, tenant_id: str) -> Iterator[Job]:
         after: Job | None = None
+        self._unread.add(tenant_id)
         while True:
-            offer = Offer(self._now, [slot.backend_id for slot in self._slots], self._beyond, self._unlabelled)
+            beyond = list(islice(self._beyond, MAX_BEYOND))
+            offer = Offer(self._now, [slot.backend_id for slot in self._slots], beyond)
             page = self._session.engine.waiting(tenant_id, offer, after, PAGE)
             if not page and after is None and not self._session.engine.has_waiting(tenant_id):
                 self.sated.append(tenant_id)
             yield from filter(self._within_reach, map(self._with_needs, page))
             if len(page) < PAGE:
-                return
+                return self._unread.discard(tenant_id)
             after = page[-1]
 
     def _with_needs(self, job: Job) -> Job:
@@ -180,12 +200,10 @@ class _Reader:
         return replace(job, needs=needs)
 
     def _within_reach(self, job: Job) -> bool:
-        if job.needs in self._beyond or job.labels in self._unlabelled:
+        kind = job.kind
+        if kind in self._beyond:
             return False
-        if not any(job.labels.items() <= slot.labels.items() for slot in self._slots):
-            self._unlabelled.append(dict(job.labels))
-            return False
-        if not any(self._abilities.able(job, slot.backend_id) for slot in self._slots):
-            self._beyond.extend([job.needs] if job.needs else [])
-            return False
-        return any(fits(job, slot) for slot in self._slots)
+        if any(fits(job, slot) and self._abilities.able(job, slot.backend_id) for slot in self._slots):
+            return True
+        self._beyond[kind] = None
+        return False

@@ -37,6 +37,11 @@ class Terms:
         most = self._max_running if own is None else own
         return None if most is None else max(0, most - session.engine.running(tenant_id))
 
+    def capped(self, tenant_id: str) -> bool:
+        """Whether jobs of a tenant may wait for others of its own to end, as far as is known."""
+        known = self._tenants.get(tenant_id)
+        return self._max_running is not None or known is None or known[1].max_running is not None
+
     def pool(self, session: Session, pool_id: str) -> Policy:
         return _fresh(self._pools, pool_id, lambda: session.pools.policy(pool_id))
 

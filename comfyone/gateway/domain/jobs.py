@@ -16,6 +16,7 @@ __all__ = [
     "Job",
     "JobEvent",
     "JobState",
+    "Kind",
     "Needs",
     "NewJob",
     "Passing",
@@ -91,6 +92,15 @@ class Needs:
     choices: frozenset[tuple[str, str, str]] = frozenset()
 
 
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What decides where a job may run: for a backend, jobs of one kind are all the same."""
+
+    needs: Needs | None = None
+    labels: tuple[tuple[str, str], ...] = ()
+    wanted_backend_id: str | None = None
+
+
 def rank_of(priority: int, created_at: float) -> float:
     """A job's place in its tenant's queue, lowest first. Waiting `AGEING` seconds is worth one step of priority, so
     that low never means never; within one priority, first come first served."""
@@ -155,6 +165,10 @@ class Job:
     started_at: float | None
     executed_at: float | None
     finished_at: float | None
+
+    @property
+    def kind(self) -> Kind:
+        return Kind(self.needs, tuple(self.labels.items()), self.wanted_backend_id)
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,11 @@ class _Free:
     left: float
     until: float
 
+    def take(self) -> None:
+        self.left -= 1
+        if self.left <= 0:
+            self.until = 0.0  # used up: the next one counts again
+
 
 class Allowances:
     """``defaults`` are the gateway's own limits, for what a tenant's policy leaves open."""
@@ -66,7 +71,7 @@ class Allowances:
         ]
         for free in taken:
             if free is not None:
-                free.left -= 1
+                free.take()
 
     def _room(
         self, kind: str, tenant_id: str, now: float, own: int | None, default: int | None, door: TenantDoor

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 
 from comfyone.gateway.domain.backends import Backend
 from comfyone.gateway.domain.files import Output
 from comfyone.gateway.domain.ids import new_id
-from comfyone.gateway.domain.jobs import Assignment, Failure, Job, JobState, Needs, rank_of
+from comfyone.gateway.domain.jobs import Assignment, Failure, Job, JobState, Kind, Needs, rank_of
 from comfyone.gateway.domain.placement import Slot
 from comfyone.gateway.ports import Offer
-from comfyone.gateway.storage.rows import BACKEND, JOB, backend_of, failure_text, job_of, json_text, needs_text
+from comfyone.gateway.storage.rows import BACKEND, JOB, backend_of, failure_text, job_of, json_text, kind_of, needs_text
 from comfyone.gateway.storage.sql import Sql
 from comfyone.gateway.storage.tenant_door import SqlTenantDoor
-from comfyone.gateway.storage.transitions import error_data, transition
+from comfyone.gateway.storage.transitions import add_usage, error_data, transition
 
 __all__ = ["SqlEngine"]
 
@@ -25,12 +24,8 @@ _PLACED = (
     + ", ".join(f"j.{column.strip()}" for column in JOB.split(","))
     + " FROM jobs j JOIN attempts a ON a.job_id = j.id AND a.number = j.attempt WHERE j.state IN ('dispatched', 'running')"
 )
-_USAGE = (
-    "INSERT INTO usage (tenant_id, day, workflow_id, backend_id, succeeded, failed, cancelled, backend_seconds, output_bytes) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (tenant_id, day, workflow_id, backend_id) DO UPDATE SET "
-    "succeeded = succeeded + excluded.succeeded, failed = failed + excluded.failed, cancelled = cancelled + excluded.cancelled, "
-    "backend_seconds = backend_seconds + excluded.backend_seconds, output_bytes = output_bytes + excluded.output_bytes"
-)
+
+_KIND = "(COALESCE(needs, ''), labels, COALESCE(wanted_backend_id, ''))"
 
 KEPT_CONDITIONS = 100
 """Changes of a backend's condition that are kept."""
@@ -59,25 +54,19 @@ class SqlEngine:
 
     def waiting(self, tenant_id: str, offer: Offer, after: Job | None, limit: int) -> list[Job]:
         """The next of a tenant's queue, behind ``after``, that may be taken now and are not out of reach of the offer."""
-        beyond, unlabelled = list(map(needs_text, offer.beyond)), list(map(json_text, offer.unlabelled))
+        beyond = [value for kind in offer.beyond for value in _kind_values(kind)]
         values = [
             tenant_id,
             offer.now,
             *(() if after is None else (rank_of(after.priority, after.created_at), after.id)),
         ]
-        reach = "".join(
-            f"AND {condition.format(', '.join('?' * len(some)))} "
-            for condition, some in (
-                ("(wanted_backend_id IS NULL OR wanted_backend_id IN ({}))", offer.backend_ids),
-                ("(needs IS NULL OR needs NOT IN ({}))", beyond),
-                ("labels NOT IN ({})", unlabelled),
-            )
-            if some
-        )
+        reach = f"AND (wanted_backend_id IS NULL OR wanted_backend_id IN ({_marks(offer.backend_ids)})) "
+        if offer.beyond:
+            reach += f"AND {_KIND} NOT IN (VALUES {_marks(offer.beyond, '(?, ?, ?)')}) "
         rows = self._sql.all(
             f"SELECT {JOB} FROM jobs WHERE state = 'queued' AND tenant_id = ? AND not_before <= ? "
             f"{'AND (rank, id) > (?, ?) ' if after else ''}{reach}ORDER BY rank, id LIMIT ?",
-            (*values, *offer.backend_ids, *beyond, *unlabelled, limit),
+            (*values, *offer.backend_ids, *beyond, limit),
         )
         return [job_of(row) for row in rows]
 
@@ -109,13 +98,21 @@ class SqlEngine:
         rows = self._sql.all("SELECT tenant_id, not_before FROM jobs WHERE state = 'queued' AND not_before > ?", (now,))
         return [(row[0], row[1]) for row in rows]
 
-    def stranded(self, tenant_id: str, backend_ids: Sequence[str], before: float, limit: int) -> list[Job]:
-        """Jobs queued before ``before`` that none of these backends, the usable ones, may take."""
-        marks = ", ".join("?" * len(backend_ids))
-        unable = f"wanted_backend_id NOT IN ({marks})" if backend_ids else "1 = 1"
+    def kinds(self, tenant_id: str, before: float, limit: int) -> list[Kind]:
+        """The kinds of jobs that came into a tenant's queue before a moment, as far as its first ``limit`` ones tell."""
         rows = self._sql.all(
-            f"SELECT {JOB} FROM jobs WHERE state = 'queued' AND tenant_id = ? AND queued_at < ? AND {unable} ORDER BY id LIMIT ?",
-            (tenant_id, before, *backend_ids, limit),
+            "SELECT DISTINCT needs, labels, wanted_backend_id FROM (SELECT needs, labels, wanted_backend_id FROM jobs "
+            "WHERE state = 'queued' AND tenant_id = ? AND queued_at < ? ORDER BY rank, id LIMIT ?) AS head",
+            (tenant_id, before, limit),
+        )
+        return [kind_of(row) for row in rows]
+
+    def of_kind(self, tenant_id: str, kind: Kind, before: float, limit: int) -> list[Job]:
+        """Jobs of a kind that came into a tenant's queue before a moment."""
+        rows = self._sql.all(
+            f"SELECT {JOB} FROM jobs WHERE state = 'queued' AND tenant_id = ? AND queued_at < ? AND {_KIND} = (?, ?, ?) "
+            "ORDER BY rank, id LIMIT ?",
+            (tenant_id, before, *_kind_values(kind), limit),
         )
         return [job_of(row) for row in rows]
 
@@ -175,7 +172,7 @@ class SqlEngine:
         )
         if moved:
             self._close_attempt(job, reason, now, fatal=fatal)
-            self._add_usage(job, now, seconds=_seconds(started, now))
+            add_usage(self._sql, job, now, seconds=_seconds(started, now))
         return moved
 
     def _killed(self, job: Job) -> int:
@@ -222,13 +219,8 @@ class SqlEngine:
             self._close_attempt(job, outcome, now, fatal=fatal)
             self._add_outputs(job, outputs, now)
             size = sum(output.asset.size for output in outputs if output.asset)
-            self._add_usage(job, now, seconds=seconds, state=state, size=size)
+            add_usage(self._sql, job, now, state=state, seconds=seconds, size=size)
         return moved
-
-    def _add_usage(self, job: Job, now: float, *, seconds: float, state: JobState | None = None, size: int = 0) -> None:
-        day = datetime.fromtimestamp(now, UTC).date().isoformat()
-        ended = [int(state is one) for one in (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)]
-        self._sql.run(_USAGE, (job.tenant_id, day, job.workflow_id or "", job.backend_id or "", *ended, seconds, size))
 
     def closed(self, prompt_ids: Iterable[str]) -> list[str]:
         """Those prompts that are ours, and whose attempt is over: nothing of them should run any more."""
@@ -334,6 +326,14 @@ class SqlEngine:
                 "INSERT INTO outputs (job_id, position, node_id, kind, name, asset_id, value) VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (job.id, position, output.node_id, output.kind, output.name, asset.id if asset else None, output.value),
             )
+
+
+def _kind_values(kind: Kind) -> tuple[str, str, str]:
+    return needs_text(kind.needs) or "", json_text(dict(kind.labels)), kind.wanted_backend_id or ""
+
+
+def _marks(values: Sequence[object], mark: str = "?") -> str:
+    return ", ".join([mark] * len(values))
 
 
 def _seconds(began: float | None, ended: float) -> float:

@@ -8,7 +8,7 @@ import msgspec
 
 from comfyone.gateway.domain.backends import Backend, BackendState
 from comfyone.gateway.domain.files import Asset, Output
-from comfyone.gateway.domain.jobs import Failure, Job, JobEvent, JobState, Needs
+from comfyone.gateway.domain.jobs import Failure, Job, JobEvent, JobState, Kind, Needs
 from comfyone.gateway.domain.tenants import ApiKey, Scope, Tenant, TenantPolicy
 from comfyone.gateway.domain.workflows import InputSpec, Workflow
 from comfyone.gateway.storage.sql import Row
@@ -28,6 +28,7 @@ __all__ = [
     "job_of",
     "json_text",
     "key_of",
+    "kind_of",
     "needs_text",
     "output_of",
     "policy_text",
@@ -97,6 +98,11 @@ def job_of(row: Row) -> Job:
     state = JobState(row[4])
     values = [*row[:4], state, row[5], labels, needs, *row[8:11], *flags, row[14], outputs, error, *row[17:]]
     return Job(*values)
+
+
+def kind_of(row: Row) -> Kind:
+    needs, labels, wanted = row
+    return Kind(_needs.decode(needs) if needs else None, tuple(_labels.decode(labels).items()), wanted)
 
 
 def needs_text(needs: Needs | None) -> str | None:

@@ -28,7 +28,7 @@ from comfyone.gateway.storage.rows import (
     workflow_of,
 )
 from comfyone.gateway.storage.sql import Row, Sql
-from comfyone.gateway.storage.transitions import add_event, error_data, transition
+from comfyone.gateway.storage.transitions import add_event, add_usage, error_data, transition
 
 __all__ = ["SqlTenantDoor"]
 
@@ -328,6 +328,7 @@ class SqlTenantDoor:
             transition(
                 self._sql, job.id, JobState.FAILED, attempt=0, now=job.created_at, data={"error": error}, error=text
             )
+            add_usage(self._sql, job_of(self._job_row(job.id)), job.created_at, state=JobState.FAILED)
         return job.id
 
     def count_queued(self, most: int) -> int:
@@ -429,6 +430,7 @@ class SqlTenantDoor:
             raise Fault("job_finished", f"job '{job_id}' has {job.state} already", field="id")
         if job.state is JobState.QUEUED:
             transition(self._sql, job_id, JobState.CANCELLED, attempt=job.attempt, now=now)
+            add_usage(self._sql, job, now, state=JobState.CANCELLED)
         self._sql.run("UPDATE jobs SET cancelling = 1 WHERE id = ? AND tenant_id = ?", (job_id, self._tenant))
         return job_of(self._job_row(job_id))
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
-from comfyone.gateway.domain.jobs import REQUEUED, TERMINAL, Failure, JobEvent, JobState, sources
+from comfyone.gateway.domain.jobs import REQUEUED, TERMINAL, Failure, Job, JobEvent, JobState, sources
 from comfyone.gateway.storage.rows import json_text
 from comfyone.gateway.storage.sql import Sql
 
-__all__ = ["add_event", "error_data", "transition"]
+__all__ = ["add_event", "add_usage", "error_data", "transition"]
 
 _ENDED = "finished_at = :now, error = :error, started_at = COALESCE(started_at, :started), executed_at = COALESCE(:executed, executed_at)"
 _SETS = {
@@ -21,6 +22,12 @@ _SETS = {
     JobState.CANCELLED: _ENDED,
 }
 
+_USAGE = (
+    "INSERT INTO usage (tenant_id, day, workflow_id, backend_id, succeeded, failed, cancelled, backend_seconds, output_bytes) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (tenant_id, day, workflow_id, backend_id) DO UPDATE SET "
+    "succeeded = succeeded + excluded.succeeded, failed = failed + excluded.failed, cancelled = cancelled + excluded.cancelled, "
+    "backend_seconds = backend_seconds + excluded.backend_seconds, output_bytes = output_bytes + excluded.output_bytes"
+)
 
 _UNSET = {"error": None, "started": None, "executed": None, "not_before": 0.0}
 """Columns that a transition may set, and what they are when it does not."""
@@ -64,6 +71,15 @@ def transition(
     type_ = REQUEUED if target is JobState.QUEUED else target
     add_event(sql, JobEvent(tenant_id, job_id, number, type_, now, data or {}))
     return True
+
+
+def add_usage(
+    sql: Sql, job: Job, now: float, *, state: JobState | None = None, seconds: float = 0.0, size: int = 0
+) -> None:
+    """Adds to the books what a job, or an attempt at it, has used; a job counts once, as what it became."""
+    day = datetime.fromtimestamp(now, UTC).date().isoformat()
+    ended = [int(state is one) for one in (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)]
+    sql.run(_USAGE, (job.tenant_id, day, job.workflow_id or "", job.backend_id or "", *ended, seconds, size))
 
 
 def error_data(failure: Failure) -> dict[str, Any]:

@@ -1,0 +1,99 @@
+"""A gateway in this process, without its HTTP side: for what needs other times of the engine than an operator may set."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from comfyone.emulator import Sandbox
+from comfyone.gateway.app import Gateway, open_gateway
+from comfyone.gateway.dispatch.limits import Limits
+from comfyone.gateway.domain.backends import BackendState
+from comfyone.gateway.domain.jobs import Job, JobEvent
+from comfyone.gateway.domain.tenants import Principal
+from comfyone.gateway.services.accounts import Authenticator, issue_key
+from comfyone.gateway.services.jobs import Submission
+from comfyone.gateway.storage.sqlite import transaction
+from comfyone.settings import GatewaySettings
+from tests.graphs import Graph
+
+__all__ = ["Inside", "open_inside", "soon"]
+
+T = TypeVar("T")
+PATIENCE = 40.0
+
+
+class Inside:
+    """One tenant of the gateway, whose backends are ``s0``, ``s1``, …"""
+
+    def __init__(self, gateway: Gateway, principal: Principal) -> None:
+        self.services = gateway.services
+        self.dispatcher = gateway.services.dispatcher
+        self._principal = principal
+
+    async def register(self, number: int, url: str) -> None:
+        await self.services.backends.register(
+            self._principal, f"s{number}", url=url, weight=1, labels={}, state=BackendState.UP
+        )
+
+    async def submit(self, graph: Graph, outputs: Sequence[str] = ("3",), **options: Any) -> str:
+        submission = Submission(graph=graph, raw=json.dumps(graph).encode(), outputs=tuple(outputs), **options)
+        job_id, _ = await self.services.jobs.submit(self._principal, submission)
+        return job_id
+
+    async def job(self, job_id: str, wait: float = 0.0) -> Job:
+        return (await self.services.jobs.get(self._principal, job_id, wait)).job
+
+    async def cancel(self, job_id: str) -> Job:
+        return (await self.services.jobs.cancel(self._principal, job_id)).job
+
+    async def reaches(self, job_id: str, *states: str) -> Job:
+        async def seen() -> Job | None:
+            job = await self.job(job_id)
+            return job if job.state in states else None
+
+        deadline = time.monotonic() + PATIENCE
+        while (found := await seen()) is None:
+            assert time.monotonic() < deadline, (await self.job(job_id)).state
+            await asyncio.sleep(0.01)
+        return found
+
+    async def ended(self, job_id: str) -> Job:
+        """A job at its end."""
+        return await self.reaches(job_id, "succeeded", "failed", "cancelled")
+
+    async def events(self, job_id: str) -> list[JobEvent]:
+        return [event async for event in self.services.jobs.events(self._principal, job_id, 0) if event.number]
+
+    async def condition(self, name: str = "s0") -> str:
+        return (await self.services.backends.get(self._principal, name)).health.condition
+
+    async def conditions(self, name: str = "s0") -> list[str]:
+        """What the backend has been, the earliest first."""
+        changes = await self.services.backends.history(self._principal, name, 100)
+        return [change.condition for change in reversed(changes)]
+
+
+async def soon(predicate: Callable[[], T | None]) -> T:
+    """The first truthy value that ``predicate`` gives."""
+    deadline = time.monotonic() + PATIENCE
+    while not (value := predicate()):
+        assert time.monotonic() < deadline, f"the last value was {value!r}"
+        await asyncio.sleep(0.01)
+    return value
+
+
+@asynccontextmanager
+async def open_inside(state: Path, *sandboxes: Sandbox, limits: Limits) -> AsyncIterator[Inside]:
+    async with open_gateway(GatewaySettings(state_dir=state), limits) as gateway:
+        with transaction(state / "comfyone.db") as session:
+            key = issue_key(session, "acme").key
+        inside = Inside(gateway, await Authenticator(gateway.services.jobs._store).principal(key))
+        for number, sandbox in enumerate(sandboxes):
+            await inside.register(number, sandbox.url)
+        yield inside
