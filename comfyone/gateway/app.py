@@ -48,6 +48,7 @@ from comfyone.gateway.services.jobs import Jobs
 from comfyone.gateway.services.pools import Pools
 from comfyone.gateway.services.quota import Quota
 from comfyone.gateway.services.shared_backends import SharedBackends
+from comfyone.gateway.services.submissions import Submissions
 from comfyone.gateway.services.usage import Usage
 from comfyone.gateway.services.webhooks import Webhooks
 from comfyone.gateway.services.workflows import Workflows
@@ -136,11 +137,12 @@ async def open_gateway(settings: GatewaySettings, limits: Limits | None = None) 
             catalog, quota = Catalog(store, graphs), Quota(store, settings.max_bytes)
             allowances = Allowances(_default_policy(settings))
             fetching = Fetching(store, blobs, outbound, settings.max_upload)
+            submissions = Submissions(store, dispatcher, catalog, allowances, quota, fetching)
             services = Services(
                 Backends(store, dispatcher, catalog, settings.backends),
                 Workflows(store, dispatcher, catalog),
                 Files(store, blobs, quota, limit=settings.max_upload, lifetime=settings.upload_ttl),
-                Jobs(store, bus, dispatcher, catalog, allowances, fetching, quota, outlook),
+                Jobs(store, bus, dispatcher, outlook, submissions),
                 Webhooks(store, outbound, trial_message),
                 Pools(store),
                 Usage(store),

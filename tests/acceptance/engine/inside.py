@@ -17,7 +17,7 @@ from comfyone.gateway.domain.backends import BackendState
 from comfyone.gateway.domain.jobs import Job, JobEvent
 from comfyone.gateway.domain.tenants import Principal
 from comfyone.gateway.services.accounts import Authenticator, issue_key
-from comfyone.gateway.services.jobs import Submission
+from comfyone.gateway.services.submissions import Submission
 from comfyone.gateway.storage.sqlite import transaction
 from comfyone.settings import GatewaySettings
 from tests.graphs import Graph

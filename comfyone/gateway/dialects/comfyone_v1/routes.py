@@ -44,7 +44,7 @@ from comfyone.gateway.dialects.routing import Call, Query, Route
 from comfyone.gateway.dialects.sse import event_stream
 from comfyone.gateway.domain.jobs import JobState
 from comfyone.gateway.ports import JobView
-from comfyone.gateway.services.jobs import Submission
+from comfyone.gateway.services.submissions import Submission
 
 __all__ = ["ROUTES"]
 

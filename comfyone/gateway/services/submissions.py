@@ -1,0 +1,200 @@
+"""Accepting jobs: everything that is checked of one before it is committed, and the commit."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from comfyone.errors import Fault
+from comfyone.gateway.domain.files import asset_ids_in, parse_asset_path
+from comfyone.gateway.domain.ids import new_id
+from comfyone.gateway.domain.jobs import NewJob
+from comfyone.gateway.domain.policies import check_granted
+from comfyone.gateway.domain.tenants import Principal, Scope
+from comfyone.gateway.domain.workflows import (
+    InputType,
+    Values,
+    Workflow,
+    check_raw_graph,
+    check_values,
+    named_values,
+    unknown_workflow,
+)
+from comfyone.gateway.ports import Dispatch, Session, Store
+from comfyone.gateway.services.allowances import Allowances
+from comfyone.gateway.services.catalog import Catalog
+from comfyone.gateway.services.fetching import Fetching, remote_images
+from comfyone.gateway.services.quota import Quota
+from comfyone.graph.document import Graph, with_values
+
+__all__ = ["Submission", "Submissions"]
+
+MAX_KEY = 255
+
+ID_MARK = b"-7"
+"""In the text of every id that we make, before its third group: they are UUIDs of version 7."""
+MAX_FILES = 1000
+"""Files that one job may need."""
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A job as it was asked for.
+
+    Either ``workflow`` (id or name) with ``values`` by node or ``named`` by input name; or ``graph``, with its bytes in ``raw``
+    and ``values`` by node.
+    ``digest`` stands for the whole body, so that a repeat under the same idempotency key can be told from another job.
+    """
+
+    workflow: str | None = None
+    values: Values | None = None
+    named: dict[str, Any] | None = None
+    graph: Any = None
+    raw: bytes | None = None
+    outputs: tuple[str, ...] = ()
+    backend: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    priority: int = 0
+    free_cache: bool = False
+    free_gpu: bool = True
+    idempotency_key: str | None = None
+    digest: bytes = b""
+
+
+class Submissions:
+    def __init__(
+        self,
+        store: Store,
+        dispatch: Dispatch,
+        catalog: Catalog,
+        allowances: Allowances,
+        quota: Quota,
+        fetching: Fetching,
+    ) -> None:
+        self._store = store
+        self._dispatch = dispatch
+        self._catalog = catalog
+        self._allowances = allowances
+        self._quota = quota
+        self._fetching = fetching
+
+    async def check(self, principal: Principal, submission: Submission) -> NewJob | str:
+        """The job, checked; or the id of the earlier one, when what is no longer acceptable was accepted before."""
+        principal.require(Scope.JOBS)
+        if submission.graph is not None:
+            principal.require(Scope.GRAPHS)
+        if submission.idempotency_key is not None and not 0 < len(submission.idempotency_key) <= MAX_KEY:
+            raise Fault("invalid_body", f"an Idempotency-Key has 1 to {MAX_KEY} characters", field="Idempotency-Key")
+        try:
+            await self._quota.require_room(principal, 0)
+            return await self._checked(principal, submission)
+        except Fault:
+            earlier = await self._replayed(principal.tenant_id, submission)
+            if earlier is None:
+                raise
+            return earlier
+
+    async def add(self, principal: Principal, job: NewJob) -> tuple[str, bool]:
+        committed = self._store.submit(partial(self._added, principal=principal, job=job))
+        self._dispatch.wake(principal.tenant_id)
+        return await committed
+
+    def _added(self, session: Session, *, principal: Principal, job: NewJob) -> tuple[str, bool]:
+        """Runs in the writer. A repeat takes no leave; whoever gets none has left no trace."""
+        door = session.tenant(principal.tenant_id)
+        earlier = door.earlier(job)
+        if earlier is not None:
+            return earlier, True
+        self._allowances.take(principal.tenant_id, principal.policy, door, job.created_at)
+        return door.add_job(job), False
+
+    async def _replayed(self, tenant_id: str, submission: Submission) -> str | None:
+        """The earlier job of a repeat, which counts whatever may have changed since: its workflow may be gone."""
+        key = submission.idempotency_key
+        if key is None:
+            return None
+        return await self._store.read(lambda session: session.tenant(tenant_id).replayed(key, submission.digest))
+
+    async def _checked(self, principal: Principal, submission: Submission) -> NewJob | str:
+        tenant_id = principal.tenant_id
+        if not await self._catalog.has_backends(tenant_id):
+            raise Fault("no_backend", "no backend is registered")
+        backend = await self._catalog.backend(tenant_id, submission.backend) if submission.backend else None
+        workflow = None
+        if submission.workflow:
+            workflow, graph = await self._catalog.workflow(tenant_id, submission.workflow)
+            if not principal.may_run(workflow.name):
+                raise unknown_workflow(submission.workflow)
+            check_granted(principal.policy, graph)  # at this moment: the policy may be younger than the workflow
+            named = submission.named
+            given = submission.values if named is None else named_values(workflow, named)
+            values = check_values(workflow, graph, given or {})
+            if remote := remote_images(workflow, values):
+                if earlier := await self._replayed(tenant_id, submission):
+                    return earlier  # whatever the URL leads to by now
+                values = await self._fetching.replace(tenant_id, values, remote)
+            await self._check_images(tenant_id, workflow, values)
+        else:
+            graph, values = submission.graph, submission.values or {}
+            check_raw_graph(graph, submission.outputs, values)
+            check_granted(principal.policy, graph)
+        backend_id = backend.id if backend else None
+        needs = self._dispatch.needs(tenant_id, graph, values)
+        raw = workflow.graph if workflow else submission.raw or b""
+        encoded = msgspec.json.encode(values)
+        return NewJob(
+            id=new_id(),
+            workflow_id=workflow.id if workflow else None,
+            version=workflow.version if workflow else None,
+            values=encoded,
+            outputs=workflow.outputs if workflow else submission.outputs,
+            graph=submission.raw,
+            backend_id=backend_id,
+            labels=submission.labels,
+            needs=needs,
+            failure=self._dispatch.impossible(tenant_id, needs, submission.labels, backend_id),
+            priority=submission.priority,
+            free_cache=submission.free_cache,
+            free_gpu=submission.free_gpu,
+            created_at=time.time(),
+            assets=_files_needed(raw, graph, encoded, values),
+            idempotency_key=submission.idempotency_key,
+            digest=submission.digest,
+        )
+
+    async def _check_images(self, tenant_id: str, workflow: Workflow, values: Values) -> None:
+        """Every image must be a file of this tenant, and an image."""
+        images = {(spec.id, spec.name): spec for spec in workflow.inputs if spec.type is InputType.IMAGE}
+        named = {key: values[key[0]][key[1]] for key in images if key[1] in values.get(key[0], {})}
+        if not named:
+            return
+        ids = {path: parse_asset_path(path) or "" for path in named.values()}
+        assets = await self._store.read(lambda session: session.tenant(tenant_id).assets(ids.values()))
+        for key, path in named.items():
+            asset = assets.get(ids[path])
+            if asset is None:
+                raise Fault("asset_unknown", f"{images[key].label}: no file '{path}' was uploaded", field=key[1])
+            if not asset.mime.startswith("image/"):
+                hint = "give the path of an uploaded image"
+                raise Fault(
+                    "invalid_input", f"{images[key].label}: '{asset.name}' is {asset.mime}", field=key[1], hint=hint
+                )
+
+
+def _files_needed(raw: bytes, graph: Graph, given: bytes, values: Values) -> tuple[str, ...]:
+    """The ids of all assets that the nodes of a job name. ``raw`` and ``given`` are the bytes of graph and values.
+
+    Raises:
+        Fault: ``invalid_input`` when they are too many.
+    """
+    if ID_MARK not in raw and ID_MARK not in given:
+        return ()  # as with most: nothing in there can be an id, and to look at every value would cost more than the rest
+    found = set(asset_ids_in([node["inputs"] for node in with_values(graph, values).values()]))
+    if len(found) > MAX_FILES:
+        raise Fault("invalid_input", f"the job needs {len(found):,} files, at most {MAX_FILES:,} are placed for one")
+    return tuple(found)
