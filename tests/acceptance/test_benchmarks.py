@@ -21,6 +21,8 @@ from bench.servers import DATABASE, Process, gateway
 from comfyone.emulator import Sandbox
 from scripts.demo import create_key
 
+pytestmark = pytest.mark.timeout(300)  # each starts servers, several of them
+
 
 def test_throughput_counts_jobs_that_are_stored() -> None:
     [figure] = throughput.figures(rounds=1, jobs=12, among=(1, 2))
