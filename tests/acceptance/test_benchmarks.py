@@ -21,11 +21,14 @@ from bench.servers import DATABASE, Process, gateway
 from comfyone.emulator import Sandbox
 from scripts.demo import create_key
 
+pytestmark = pytest.mark.timeout(300)  # each starts servers, several of them
+
 
 def test_throughput_counts_jobs_that_are_stored() -> None:
-    [figure] = throughput.figures(rounds=1, jobs=12, backends=1)
+    [figure] = throughput.figures(rounds=1, jobs=12, among=(1, 2))
     assert figure.value
     assert figure.detail["jobs"] == 12
+    assert figure.detail["backends"] in (1, 2)
 
 
 def test_busy_is_told_by_the_backends_own_records() -> None:
