@@ -18,6 +18,9 @@ class Limits:
     absence: float = 3.0
     """How long a prompt must be in neither queue nor history before it counts as never received, or as forgotten."""
 
+    unclear: float = 10.0
+    """The same for one whose sending had no answer, or that an earlier process may have sent: it can be on its way yet."""
+
     history: float = 30.0
     """How long the history may lag behind the announcement of an end."""
 

@@ -28,7 +28,7 @@ RETRY_SECONDS = 1.0
 """Pause before what failed through a fault of ours is tried again."""
 
 PAGE = 64
-"""Waiting jobs that are read at once."""
+"""Waiting jobs that are read at once, after a first few: mostly those are all that there is room for."""
 
 FIRST_GUESS = 1.0
 """Seconds that a job is taken to need while nothing is known of its like."""
@@ -168,6 +168,7 @@ class _Reader:
         self._now = now
         self._beyond: dict[Kind, None] = {}
         self._unread: set[str] = set()
+        self._first = min(PAGE, sum(slot.depth - slot.load for slot in slots) + 1)
 
     @property
     def stopped_short(self) -> bool:
@@ -178,13 +179,14 @@ class _Reader:
         after: Job | None = None
         self._unread.add(tenant_id)
         while True:
+            most = PAGE if after else self._first
             beyond = list(islice(self._beyond, MAX_BEYOND))
             offer = Offer(self._now, [slot.backend_id for slot in self._slots], beyond)
-            page = self._session.engine.waiting(tenant_id, offer, after, PAGE)
+            page = self._session.engine.waiting(tenant_id, offer, after, most)
             if not page and after is None and not self._session.engine.has_waiting(tenant_id):
                 self.sated.append(tenant_id)
             yield from filter(self._within_reach, map(self._with_needs, page))
-            if len(page) < PAGE:
+            if len(page) < most:
                 return self._unread.discard(tenant_id)
             after = page[-1]
 

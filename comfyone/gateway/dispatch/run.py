@@ -80,6 +80,7 @@ class Run:
         self._recovered = recovered
         self._cancelling = assignment.job.cancelling
         self._sent = recovered
+        self._on_its_way = recovered  # it may surface late: nobody has seen it there yet
         self._heard = recovered  # of what an earlier process had sent, much may have been said before
         self._announced = False
         self._deaf_since: float | None = None
@@ -161,7 +162,7 @@ class Run:
         except Unreachable as error:
             self._link.failed(error.message)
             logger.info("job {}: unclear whether {} has it: {}", self.job.id, self._link.backend.name, error.message)
-            left_out = {}
+            left_out, self._on_its_way = {}, not error.answered
             self._look.set()
         concerned = [failure for node_id, failure in left_out.items() if node_id in (self.job.outputs or left_out)]
         if concerned:
@@ -313,6 +314,7 @@ class Run:
             if seen.ending:
                 return seen.ending
             if seen.where is not Where.ABSENT:
+                self._on_its_way = False
                 if seen.where is Where.RUNNING:
                     self._begin()
                 return None
@@ -336,7 +338,9 @@ class Run:
         """How long a prompt must be absent from queue and history to be gone."""
         if self._announced:
             return self._tools.limits.history
-        return CANCEL_PATIENCE if self._cancelling else self._tools.limits.absence
+        if self._cancelling:
+            return CANCEL_PATIENCE
+        return self._tools.limits.unclear if self._on_its_way and not self._begun else self._tools.limits.absence
 
     # storing
 

@@ -28,7 +28,12 @@ __all__ = [
 
 
 class Unreachable(ComfyOneError):
-    """The server gave no usable answer. Whether it took the request is unclear."""
+    """The server gave no usable answer. Whether it took the request is unclear; unless it ``answered``, whatever it said, the
+    request may even be on its way yet."""
+
+    def __init__(self, message: str, *, answered: bool = False) -> None:
+        super().__init__(message)
+        self.answered = answered
 
 
 class Unsent(Unreachable):

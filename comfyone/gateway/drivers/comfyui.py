@@ -101,7 +101,7 @@ class ComfyUIDriver:
             raise Refused(refusal_of(answer), unable=is_unable(answer))
         if response.status == 413:
             raise Refused(Failure("rejected", "the graph is larger than the server takes"))
-        raise Unreachable(f"{self._url} answered POST /prompt with {response.status}")
+        raise Unreachable(f"{self._url} answered POST /prompt with {response.status}", answered=True)
 
     async def look(self, prompt_id: str, *, ended: bool) -> Whereabouts:
         """The queue first, then the history: a prompt that moves on between the two is then met in the second."""
