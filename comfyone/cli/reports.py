@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as text
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -31,10 +32,10 @@ def usage(
     reports = need("comfyone.gateway.services.usage", "gateway")
     with opened(state_dir) as session:
         question = reports.ask_usage(session, tenant=tenant, first=first, last=last, by=by)
-        rows = [row for page in reports.usage_pages(session, question) for row in page]
-    if csv:
-        return typer.echo(reports.csv_text(question, rows, head=True), nl=False)
-    facts = [reports.facts_of(question, row) for row in rows]
+        if csv:
+            reports.write_csv(session, question, sys.stdout)
+            return
+        facts = [reports.facts_of(question, row) for row in session.usage.rows(question)]
     show(facts) if json else table(reports.columns_of(question), facts)
 
 

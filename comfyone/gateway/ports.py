@@ -251,7 +251,7 @@ class SharedBackends(Protocol):
 class Usage(Protocol):
     """What tenants have used."""
 
-    def page(self, question: UsageQuestion, after: UsageRow | None, limit: int) -> list[UsageRow]: ...
+    def rows(self, question: UsageQuestion) -> Iterator[UsageRow]: ...
 
 
 class Session(Protocol):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
-import io
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from itertools import islice
+from tempfile import SpooledTemporaryFile
+from typing import IO, Any, TypeVar
 
 from comfyone.errors import Fault
 from comfyone.gateway.domain.tenants import Principal, Scope
@@ -15,9 +17,17 @@ from comfyone.gateway.domain.usage import Dimension, UsageQuestion, UsageRow, us
 from comfyone.gateway.ports import Session, Store
 from comfyone.gateway.services.accounts import find_tenant
 
-__all__ = ["Usage", "ask_usage", "columns_of", "csv_text", "facts_of", "usage_pages"]
+__all__ = ["Usage", "ask_usage", "columns_of", "facts_of", "write_csv"]
 
-PAGE = 1000
+T = TypeVar("T")
+
+AT_ONCE = 2
+"""Reports that are made at the same time. They may read a great deal, and whoever serves has better to do."""
+
+CHUNK = 64 * 1024
+IN_MEMORY = 1024 * 1024
+"""Bytes of a CSV that are not written to a temporary file."""
+
 MAX_ROWS = 10_000
 """The longest answer that is one document. More comes as CSV, which is streamed."""
 
@@ -36,6 +46,7 @@ class Usage:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._turns = asyncio.Semaphore(AT_ONCE)
 
     async def question(
         self, principal: Principal, tenant: str | None, first: str | None, last: str | None, by: str | None
@@ -57,19 +68,26 @@ class Usage:
         """Raises:
         Fault: ``invalid_body`` when there are more rows than one document holds.
         """
-        rows = await self._store.survey(lambda session: session.usage.page(question, None, MAX_ROWS + 1))
+        rows = await self._survey(lambda session: list(islice(session.usage.rows(question), MAX_ROWS + 1)))
         if len(rows) > MAX_ROWS:
             hint = "ask for fewer days, add up by less, or ask for CSV"
             raise Fault("invalid_body", f"the answer has more than {MAX_ROWS:,} rows", field="by", hint=hint)
         return rows
 
     async def csv(self, question: UsageQuestion) -> AsyncIterator[str]:
-        """All rows, however many, as CSV in pieces."""
-        yield csv_text(question, (), head=True)
-        after = None
-        while page := await self._store.survey(partial(_page, question=question, after=after)):
-            yield csv_text(question, page)
-            after = page[-1]
+        """All rows, however many, as CSV in pieces.
+
+        They are put into a temporary file first: a slow reader would otherwise hold the database at one moment.
+        """
+        with SpooledTemporaryFile(IN_MEMORY, "w+", encoding="utf-8", newline="") as file:
+            await self._survey(lambda session: write_csv(session, question, file))
+            file.seek(0)
+            while chunk := await asyncio.to_thread(file.read, CHUNK):
+                yield chunk
+
+    async def _survey(self, query: Callable[[Session], T]) -> T:
+        async with self._turns:
+            return await self._store.survey(query)
 
 
 def ask_usage(
@@ -78,18 +96,6 @@ def ask_usage(
     """See `Usage.question`."""
     tenant_id = find_tenant(session, tenant).id if tenant else None
     return usage_question(first, last, by, datetime.now(UTC).date(), tenant_id=tenant_id, own=False)
-
-
-def usage_pages(session: Session, question: UsageQuestion) -> Iterator[list[UsageRow]]:
-    """All rows, however many, a page at a time."""
-    after = None
-    while page := _page(session, question=question, after=after):
-        yield page
-        after = page[-1]
-
-
-def _page(session: Session, *, question: UsageQuestion, after: UsageRow | None) -> list[UsageRow]:
-    return session.usage.page(question, after, PAGE)
 
 
 def columns_of(question: UsageQuestion) -> list[str]:
@@ -105,14 +111,12 @@ def facts_of(question: UsageQuestion, row: UsageRow) -> dict[str, Any]:
     return {**facts, "backend_seconds": round(row.backend_seconds, 3)}
 
 
-def csv_text(question: UsageQuestion, rows: Iterable[UsageRow], *, head: bool = False) -> str:
-    """The rows as lines of CSV (RFC 4180), after a line of names if there is to be a ``head``."""
-    text = io.StringIO()
-    writer = csv.writer(text)
-    if head:
-        writer.writerow(columns_of(question))
-    writer.writerows([_cell(value) for value in facts_of(question, row).values()] for row in rows)
-    return text.getvalue()
+def write_csv(session: Session, question: UsageQuestion, file: IO[str]) -> None:
+    """All rows as CSV (RFC 4180), after a line with their names."""
+    writer = csv.writer(file)
+    writer.writerow(columns_of(question))
+    for row in session.usage.rows(question):
+        writer.writerow([_cell(value) for value in facts_of(question, row).values()])
 
 
 def _cell(value: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from comfyone.gateway.domain.jobs import JobEvent
@@ -23,6 +23,10 @@ class Sql:
 
     def all(self, statement: str, parameters: Parameters = ()) -> list[Row]:
         return self._connection.execute(statement, parameters).fetchall()
+
+    def each(self, statement: str, parameters: Parameters = ()) -> Iterator[Row]:
+        """The rows of `all` as they are found, for answers that are too long to be held."""
+        yield from self._connection.execute(statement, parameters)
 
     def one(self, statement: str, parameters: Parameters = ()) -> Row | None:
         row: Row | None = self._connection.execute(statement, parameters).fetchone()

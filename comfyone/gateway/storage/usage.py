@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import cache
+
 from comfyone.gateway.domain.usage import Dimension, UsageQuestion, UsageRow
 from comfyone.gateway.storage.sql import Row, Sql
 
@@ -22,43 +25,30 @@ class SqlUsage:
     def __init__(self, sql: Sql) -> None:
         self._sql = sql
 
-    def page(self, question: UsageQuestion, after: UsageRow | None, limit: int) -> list[UsageRow]:
-        """The rows that follow ``after`` in the order of what was asked by; so pages of a changing table neither
-        overlap nor leave a gap."""
+    def rows(self, question: UsageQuestion) -> Iterator[UsageRow]:
+        """One after the other, in the order of what was asked by: there may be more than memory should hold."""
         columns = [_COLUMNS[dimension] for dimension in question.by]
-        where, values = _where(question, columns, after)
         keys = ", ".join(columns)
-        rows = self._sql.all(
-            f"SELECT {keys}, {_SUMS} FROM usage WHERE {where} GROUP BY {keys} ORDER BY {keys} LIMIT ?",
-            (*values, limit),
+        whose = "" if question.tenant_id is None else "AND tenant_id = :tenant "
+        rows = self._sql.each(
+            f"SELECT {keys}, {_SUMS} FROM usage WHERE day BETWEEN :first AND :last {whose}GROUP BY {keys} ORDER BY {keys}",
+            {"first": question.first, "last": question.last, "tenant": question.tenant_id},
         )
-        return [self._row(columns, row) for row in rows]
-
-    def _row(self, columns: list[str], row: Row) -> UsageRow:
-        ids = dict(zip(columns, row, strict=False))
-        tenant, workflow, backend = ids.get("tenant_id"), ids.get("workflow_id"), ids.get("backend_id")
-        return UsageRow(
-            tenant,
-            self._name("tenants", tenant),
-            ids.get("day"),
-            workflow,
-            self._name("workflows", workflow),
-            backend,
-            self._name("backends", backend),
-            *row[len(columns) :],
-        )
+        name = cache(self._name)
+        for row in rows:
+            ids = dict(zip(columns, row, strict=False))
+            tenant, workflow, backend = ids.get("tenant_id"), ids.get("workflow_id"), ids.get("backend_id")
+            yield UsageRow(
+                tenant,
+                name("tenants", tenant),
+                ids.get("day"),
+                workflow,
+                name("workflows", workflow),
+                backend,
+                name("backends", backend),
+                *row[len(columns) :],
+            )
 
     def _name(self, table: str, id: str | None) -> str | None:
-        row = self._sql.one(f"SELECT name FROM {table} WHERE id = ?", (id,)) if id else None
+        row: Row | None = self._sql.one(f"SELECT name FROM {table} WHERE id = ?", (id,)) if id else None
         return row[0] if row else None
-
-
-def _where(question: UsageQuestion, columns: list[str], after: UsageRow | None) -> tuple[str, list[str]]:
-    where, values = "day BETWEEN ? AND ?", [question.first, question.last]
-    if question.tenant_id is not None:
-        where, values = f"{where} AND tenant_id = ?", [*values, question.tenant_id]
-    if after is not None:
-        marks = ", ".join("?" * len(columns))
-        where = f"{where} AND ({', '.join(columns)}) > ({marks})"
-        values += [getattr(after, column) for column in columns]
-    return where, values

@@ -1,17 +1,20 @@
-"""Usage in pages, the audit log and its bounds, and shared backends: on a real database."""
+"""Usage, the audit log and its bounds, and shared backends: on a real database."""
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from functools import partial
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from comfyone.errors import Fault
+from comfyone.gateway.dispatch.housekeeping import Housekeeping
 from comfyone.gateway.domain.audit import AuditEntry
 from comfyone.gateway.domain.backends import BackendState
 from comfyone.gateway.domain.placement import Policy
@@ -37,13 +40,11 @@ def book(session: SqlSession, key: tuple[str, ...], succeeded: int) -> None:
     st.dictionaries(KEYS, st.integers(0, 100), max_size=20),
     st.lists(st.sampled_from(Dimension), min_size=1, unique=True),
     st.none() | st.just("t1"),
-    st.integers(1, 5),
 )
-def test_pages_of_usage_add_up_to_what_was_booked(
+def test_usage_adds_up_to_what_was_booked(
     booked: dict[tuple[str, ...], int],
     dimensions: list[Dimension],
     tenant: str | None,
-    size: int,
 ) -> None:
     by = tuple(dimension for dimension in Dimension if dimension in dimensions)
     question = UsageQuestion("2026-01-01", "2026-01-02", by, tenant)
@@ -54,11 +55,7 @@ def test_pages_of_usage_add_up_to_what_was_booked(
             book(session, key, succeeded)
             if key[1] <= question.last and tenant in (None, key[0]):
                 expected[tuple(key[place] for place in places)] += succeeded
-        rows, after = [], None
-        while page := session.usage.page(question, after, size):
-            assert len(page) <= size
-            rows += page
-            after = page[-1]
+        rows = list(session.usage.rows(question))
     told = {tuple(getattr(row, COLUMNS[place]) for place in places): row.succeeded for row in rows}
     assert len(told) == len(rows)
     assert told == dict(expected)
@@ -70,7 +67,8 @@ async def test_more_rows_than_a_document_holds_come_as_csv_alone_and_in_full(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(usage, "MAX_ROWS", 4)
-    monkeypatch.setattr(usage, "PAGE", 2)
+    monkeypatch.setattr(usage, "IN_MEMORY", 20)
+    monkeypatch.setattr(usage, "CHUNK", 7)
     question = UsageQuestion("2026-01-01", "2026-01-31", (Dimension.DAY,), TENANT)
     async with open_store(tmp_path / "db") as store:
         reports = usage.Usage(store)
@@ -101,6 +99,19 @@ def test_the_audit_log_keeps_what_is_young_and_not_too_much(tmp_path: Path) -> N
         assert session.audit.prune(0.0, 4, 50) == 3
         assert kept() == ["09", "08", "07", "06"]
         assert session.audit.entries(None, 1)[0].detail == {"n": 9}
+
+
+async def test_housekeeping_forgets_what_is_older_than_a_year(tmp_path: Path) -> None:
+    def add(session: SqlSession) -> None:
+        for number in range(120):  # more than one batch
+            session.audit.add(AuditEntry(f"{number:03}", 0.0, "who", None, "a.b", "s", {}))
+        session.audit.add(AuditEntry("young", time.time(), "who", None, "a.b", "s", {}))
+
+    async with open_store(tmp_path / "db") as store:
+        await store.write(add)
+        unused: Any = None
+        await Housekeeping(store, unused, unused, unused).prune_audit()
+        assert [entry.id for entry in await store.read(lambda session: session.audit.entries(None, 9))] == ["young"]
 
 
 def test_every_pool_has_a_policy(tmp_path: Path) -> None:
