@@ -88,7 +88,9 @@ def _dossier(report: Report, case: Any) -> str:
 
 def _fields(value: Any) -> str:
     told = {name: _moment(field) if isinstance(field, float) else field for name, field in asdict(value).items()}
-    return " ".join(f"{name}={field}" for name, field in told.items() if field is not None and field is not False and field != {})
+    return " ".join(
+        f"{name}={field}" for name, field in told.items() if field is not None and field is not False and field != {}
+    )
 
 
 def _moment(seconds: float | None) -> str:
