@@ -165,6 +165,11 @@ def _fail_stranded(session: Session, *, tenant_id: str, kind: Kind, before: floa
 
 
 def _unschedulable(links: list[Link], seconds: float) -> Failure:
-    seen = "; ".join(f"'{link.backend.name}' is {link.backend.state}, {link.health.reason or 'live'}" for link in links)
+    seen = "; ".join(f"'{link.backend.name}' is {link.backend.state}, {_condition(link)}" for link in links)
     text = f"no backend could take it for {seconds:g} s: {seen or 'none is registered'}"
     return Failure("unschedulable", text, hint="set a backend up, or start it")
+
+
+def _condition(link: Link) -> str:
+    reason = link.health.reason
+    return link.told(reason) if reason else "live"

@@ -117,6 +117,10 @@ class Link:
         """What the backend can do, as it said last; None before it said anything."""
         return self._catalogue
 
+    def told(self, reason: str) -> str:
+        """A reason as the tenant of a job may read it. Where a shared backend is, is the operator's own business."""
+        return f"backend '{self.backend.name}' did not answer as it should" if self.backend.shared else reason
+
     async def connected(self, patience: float) -> None:
         """Returns as soon as the socket is up, or after ``patience`` seconds."""
         with suppress(TimeoutError):

@@ -200,7 +200,7 @@ class Run:
     async def _return_unsent(self, error: Unreachable) -> None:
         if isinstance(error, Unsent):
             self._link.doubt(error.message)
-        await self._give_back(error.message)
+        await self._give_back(self._link.told(error.message))
 
     async def _nodes(self) -> Iterable[str]:
         return await self._tools.graphs.of(self.job)
@@ -370,7 +370,7 @@ class Run:
                 return await self._store_gone(error)
             except Unreachable as error:
                 if self._is_lost():
-                    return await self._give_back(f"its results were lost: {error.message}")
+                    return await self._give_back(f"its results were lost: {self._link.told(error.message)}")
             except Fault as fault:  # our own disk is full: the results stay where they are until there is room
                 logger.error("job {}: {}", self.job.id, fault.message)
             await asyncio.sleep(1.0)
@@ -382,11 +382,12 @@ class Run:
     async def _store_gone(self, error: Gone) -> None:
         """Nothing is there to fetch. A run that was answered from the server's cache can name files that have been deleted
         since: without the cache they are made again."""
-        failure = Failure("output_missing", error.message, hint=error.hint)
+        reason = self._link.told(error.message) if error.vanished else error.message
+        failure = Failure("output_missing", reason, hint=error.hint)
         if not error.vanished:
             return await self._end(JobState.FAILED, "output missing", failure)
         await self._free()
-        await self._give_back(error.message, otherwise=failure)
+        await self._give_back(reason, otherwise=failure)
 
     async def _store_fate(self, fate: Fate) -> None:
         if self._cancelling and fate is not Fate.BACKEND_LOST:

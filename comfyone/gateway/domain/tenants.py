@@ -13,6 +13,7 @@ from comfyone.gateway.domain.backends import SHARED_POOL
 
 __all__ = [
     "ALL_BUT_ADMIN",
+    "KEY_PREFIX",
     "NOBODY",
     "ApiKey",
     "Principal",
@@ -27,6 +28,9 @@ __all__ = [
     "parse_workflows",
     "principal_of",
 ]
+
+KEY_PREFIX = "co_"
+"""What every key that we make begins with, so that secret scanners can find it."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 MAX_WORKFLOWS = 100
@@ -143,7 +147,7 @@ def principal_of(key: ApiKey, policy: TenantPolicy) -> Principal:
 
 def new_key() -> str:
     """A fresh API key: 256 random bits, with a prefix that secret scanners can find."""
-    return "co_" + secrets.token_urlsafe(32)
+    return KEY_PREFIX + secrets.token_urlsafe(32)
 
 
 def hint_of(key: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from comfyone.errors import Fault
-from comfyone.gateway.domain.tenants import ApiKey, Tenant, TenantPolicy
+from comfyone.gateway.domain.tenants import KEY_PREFIX, ApiKey, Tenant, TenantPolicy, hint_of
 from comfyone.gateway.storage.rows import KEY, TENANT, json_text, key_of, policy_text, tenant_of
 from comfyone.gateway.storage.sql import Sql
 
@@ -74,10 +74,18 @@ class SqlAccounts:
         """
         rows = self._sql.all(f"SELECT {KEY} FROM api_keys WHERE id = :key OR hint = :key", {"key": id_or_hint})
         if not rows:
-            raise Fault("not_found", f"no key '{id_or_hint}'", field="key")
+            raise Fault("not_found", f"no key '{_shown(id_or_hint)}'", field="key")
         if len(rows) > 1:
             raise Fault(
-                "conflict", f"{len(rows)} keys begin with '{id_or_hint}'", field="key", hint="name the key by its id"
+                "conflict",
+                f"{len(rows)} keys begin with '{_shown(id_or_hint)}'",
+                field="key",
+                hint="name the key by its id",
             )
         self._sql.run("UPDATE api_keys SET revoked_at = COALESCE(revoked_at, ?) WHERE id = ?", (now, rows[0][0]))
         return key_of((*rows[0][:7], rows[0][7] or now, rows[0][8]))
+
+
+def _shown(id_or_hint: str) -> str:
+    """What was given, unless it is a whole key: that must not stand in an answer."""
+    return hint_of(id_or_hint) + "…" if id_or_hint.startswith(KEY_PREFIX) else id_or_hint
