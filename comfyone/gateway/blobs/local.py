@@ -6,7 +6,8 @@ import asyncio
 import os
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,7 +19,8 @@ from comfyone.gateway.domain.files import Blob, sniff_mime
 __all__ = ["LocalBlobs"]
 
 INLINE = 256 * 1024
-"""Up to this size a blob is hashed and written where we are: handing it to a thread would cost more than the write."""
+"""Up to this size a blob is hashed and written where we are, if it is the only one: handing it to a thread would cost more
+than the write. While others come in too, the flush to disk would hold them up."""
 
 HEAD = 32
 """Bytes from the start that tell what a file is."""
@@ -35,6 +37,7 @@ class LocalBlobs:
         self._folder = folder
         self._incoming = folder / "incoming"
         self._incoming.mkdir(parents=True, exist_ok=True)
+        self._under_way = 0
         for leftover in self._incoming.iterdir():  # of a process that was killed
             leftover.unlink()
 
@@ -45,6 +48,7 @@ class LocalBlobs:
             Fault: ``too_large`` past ``limit`` bytes; ``unavailable`` when the disk takes no more.
         """
         incoming, size = _Incoming(self._incoming / secrets.token_hex(16)), 0
+        self._under_way += 1
         try:
             async for chunk in chunks:
                 size += len(chunk)
@@ -54,16 +58,16 @@ class LocalBlobs:
                 incoming.held_bytes += len(chunk)
                 if incoming.held_bytes > INLINE:
                     await _in_thread(incoming.write)
-            if size <= INLINE:
-                incoming.finish()
-            else:
-                await _in_thread(incoming.finish)
-            self._keep(incoming.path, hash := incoming.hasher.hexdigest())
+            do = _here if size <= INLINE and self._under_way == 1 else _in_thread
+            await do(incoming.finish)
+            await self._keep(incoming.path, hash := incoming.hasher.hexdigest(), do)
         except BaseException as error:
             incoming.discard()
             if isinstance(error, OSError):
                 raise Fault("unavailable", f"the file cannot be stored: {error.strerror}", retry_after=30) from error
             raise
+        finally:
+            self._under_way -= 1
         return Blob(hash, size, sniff_mime(incoming.head))
 
     def renew(self, hash: str) -> bool:
@@ -88,7 +92,7 @@ class LocalBlobs:
         if _age(self.path(hash)) > aged:
             self.path(hash).unlink(missing_ok=True)
 
-    def _keep(self, temporary: Path, hash: str) -> None:
+    async def _keep(self, temporary: Path, hash: str, do: Callable[[Callable[[], None]], Awaitable[None]]) -> None:
         path = self.path(hash)
         try:
             os.replace(temporary, path)
@@ -96,7 +100,7 @@ class LocalBlobs:
             path.parent.mkdir(exist_ok=True)
             _sync(self._folder)
             os.replace(temporary, path)
-        _sync(path.parent)
+        await do(partial(_sync, path.parent))
 
 
 class _Incoming:
@@ -142,6 +146,10 @@ def _sync(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+async def _here(function: Callable[[], None]) -> None:
+    function()
 
 
 async def _in_thread(function: Callable[[], None]) -> None:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import pytest
 
 from comfyone.gateway.blobs.local import LocalBlobs
+from comfyone.gateway.dispatch.abilities import Abilities
 from comfyone.gateway.dispatch.collect import Collector
 from comfyone.gateway.dispatch.housekeeping import BLOB_AGE, Housekeeping
 from comfyone.gateway.dispatch.limits import Limits
@@ -45,7 +46,11 @@ def asset(blob: Blob) -> Asset:
 
 
 def sweeper(store: Any, blobs: LocalBlobs) -> Housekeeping:
-    return Housekeeping(store, blobs, Limits(), lambda tenant_id: [])
+    return Housekeeping(store, blobs, Limits(), _none, Abilities({}, _none))
+
+
+def _none(tenant_id: str) -> list[Any]:
+    return []
 
 
 class Interrupted:
