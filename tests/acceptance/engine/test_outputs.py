@@ -173,3 +173,30 @@ def delete(lab: Lab, asset_id: str) -> None:
     v1.close()
     with pytest.raises(NotFoundError):
         lab.sdk.api.transport.send(lab.sdk.api.calls.download(f"/v1/files/{asset_id}"))
+
+
+def forget_files(lab: Lab) -> None:
+    """Deletes what the first sandbox has saved, as people do who tidy up."""
+    for path in (lab.sandboxes[0].files.root / "output").rglob("*.png"):
+        path.unlink()
+
+
+def test_a_cached_run_whose_file_was_deleted_is_made_again(lab: MakeLab) -> None:
+    here = lab()
+    assert color_of(here.submit(tiny(color=7))) == inverted(7)
+    forget_files(here)
+    job = here.submit(tiny(color=7))
+    assert color_of(job) == inverted(7)
+    assert job.status().attempts == 2
+    first, second = here.prompts(job)
+    assert "has no file" in (first[1] or "")
+    assert second[1] == "succeeded"
+
+
+def test_a_file_that_is_never_there_fails_the_job_and_is_named(own_lab: MakeLab) -> None:
+    here = own_lab(options=["--attempts", "2"], fail_requests={"/view": 1000}, fail_status=404)
+    status = here.submit(tiny(color=8)).wait(40)
+    assert (status.state, status.attempts) == ("failed", 2)
+    assert status.error is not None
+    assert status.error["type"] == "output_missing"
+    assert "has no file 'tiny_" in status.error["message"]
