@@ -107,18 +107,18 @@ class Lab:
         """From when to when each attempt lasted, in the order of attempts."""
         return self.rows("SELECT claimed_at, ended_at FROM attempts WHERE job_id = ? ORDER BY number", job.id)
 
-    def records(self, job: Job) -> list[Record]:
-        """Everything that the sandboxes have accepted for a job, on whichever attempt."""
+    def records(self, job: Job, sandboxes: Sequence[Sandbox] | None = None) -> list[Record]:
+        """Everything that the sandboxes, its own unless others are named, have accepted for a job, on whichever attempt."""
         return [
             record
             for prompt_id, _ in self.prompts(job)
-            for sandbox in self.sandboxes
+            for sandbox in sandboxes or self.sandboxes
             for record in sandbox.records.of(prompt_id)
         ]
 
-    def executions(self, job: Job) -> list[Record]:
+    def executions(self, job: Job, sandboxes: Sequence[Sandbox] | None = None) -> list[Record]:
         """Every time that a job really began to run somewhere."""
-        return [record for record in self.records(job) if record.started is not None]
+        return [record for record in self.records(job, sandboxes) if record.started is not None]
 
     def assert_ran_once(self, job: Job) -> None:
         assert [record.outcome for record in self.executions(job)] == ["success"], self.prompts(job)

@@ -184,7 +184,7 @@ def test_a_server_that_knows_no_targets_stops_exactly_the_one_job(lab: MakeLab) 
 def test_a_job_that_was_hit_in_place_of_another_runs_again(lab: MakeLab) -> None:
     here = lab(1, untargeted_interrupts=True)
     (sandbox,) = here.sandboxes
-    meant, hit = here.submit(slow(steps=10, seconds=0.1, color=1)), here.submit(slow(steps=40, seconds=0.1, color=2))
+    meant, hit = here.submit(slow(steps=5, seconds=0.1, color=1)), here.submit(slow(steps=40, seconds=0.1, color=2))
     here.reaches(meant, "running")
     eventually(lambda: here.records(hit))
     sandbox.set(slow_requests={"/interrupt": 2.0})  # by when the one that is meant has ended, and the next one runs
@@ -192,8 +192,8 @@ def test_a_job_that_was_hit_in_place_of_another_runs_again(lab: MakeLab) -> None
     assert meant.wait(40).state == "succeeded", "it came too late"
     sandbox.set(slow_requests={})
     assert color_of(hit) == (0, 0, 2)
-    assert outcomes(here, hit) == ["interrupted", "success"]
-    assert [outcome for _, outcome in here.prompts(hit)] == [
-        "an interrupt that meant another prompt hit it",
-        "succeeded",
-    ]
+    *earlier, last = outcomes(here, hit)
+    assert last == "success"
+    assert set(earlier) == {"interrupted"}, "once or twice: the gateway asks again for what does not stop"
+    *reasons, _ = [outcome for _, outcome in here.prompts(hit)]
+    assert set(reasons) == {"an interrupt that meant another prompt hit it"}

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
-import requests
-
 from comfyone.emulator import Sandbox
-from comfyone.gateway.dispatch.limits import Limits
 from tests.acceptance.engine.conftest import MakeLab
-from tests.acceptance.engine.inside import open_inside, soon
+from tests.acceptance.engine.inside import QUICK, open_inside, soon
 from tests.acceptance.engine.lab import Lab, color_of, eventually, inverted
 from tests.graphs import sleeping, slow, tiny
-
-QUICK = Limits(absence=0.5, lost=1.0, quarantine=0.3, ping=0.1, sweep=0.2, backoff=0.05, first_look=0.1, last_look=0.3)
-"""Times that let a test see within a second what takes minutes otherwise."""
 
 
 def record(lab: Lab, name: str = "s0") -> dict[str, Any]:
@@ -153,66 +146,3 @@ def test_a_job_that_one_backend_dies_with_twice_is_not_poison_yet(own_lab: MakeL
     assert status.error is not None
     assert status.error["type"] == "backend_lost"
     assert "2 attempts" in status.error["message"]
-
-
-async def test_a_backend_that_was_given_up_and_comes_back_stops_what_it_still_has(tmp_path: Path) -> None:
-    with Sandbox(hang=["ImageInvert"]) as lost, Sandbox() as other:
-        async with open_inside(tmp_path, lost, other, limits=QUICK) as inside:
-            first = await inside.submit(tiny(color=1), backend="s0")
-            await inside.reaches(first, "running")
-            await inside.change("s1", "down")
-            job_id = await inside.submit(tiny(color=2))  # waits behind the first
-            await soon(lambda: len(list(lost.records)) == 2)
-            await inside.change("s1", "up")
-            lost.stop_listening()
-            job = await inside.ended(job_id)
-            assert (job.state, job.attempt) == ("succeeded", 2)
-            assert len(list(other.records)) == 1
-            before = list(lost.records)
-            lost.listen()
-            await soon(lambda: {each.outcome for each in before} <= {"interrupted", "deleted"})
-            assert (await inside.job(job_id)) == job, "an end never changes"
-
-
-async def test_a_prompt_that_surfaces_late_is_stopped_and_its_successor_counts(tmp_path: Path) -> None:
-    with Sandbox(lose_answers=1, late_prompts=1.2) as sandbox:
-        async with open_inside(tmp_path, sandbox, limits=QUICK) as inside:
-            job_id = await inside.submit(slow(steps=60, seconds=0.05))
-            job = await inside.ended(job_id)
-            assert (job.state, job.attempt) == ("succeeded", 2)
-            reasons = [event.data["reason"] for event in await inside.events(job_id) if event.type == "requeued"]
-            assert reasons == ["backend 's0' never received it"]
-            late, successor = sorted(sandbox.records, key=lambda each: each.outcome == "success")
-            assert (late.outcome, successor.outcome) == ("deleted", "success")
-            assert late.started is None
-
-
-async def test_prompts_of_others_on_the_same_server_are_left_alone(tmp_path: Path) -> None:
-    with Sandbox() as sandbox:
-        async with open_inside(tmp_path, sandbox, limits=QUICK) as inside:
-            prompt = {"prompt": sleeping(1.5), "prompt_id": "somebody-else"}
-            (
-                await asyncio.to_thread(requests.post, f"{sandbox.url}/prompt", json=prompt, timeout=10)
-            ).raise_for_status()
-            job = await inside.ended(await inside.submit(tiny()))
-            assert job.state == "succeeded"
-            assert [each.outcome for each in sandbox.records] == ["success", "success"]
-
-
-async def test_fifty_reconnects_leave_no_socket_behind(tmp_path: Path) -> None:
-    limits = Limits(ping=0.1, reconnect=0.01, reconnect_most=0.05)
-    with Sandbox() as sandbox:
-        async with open_inside(tmp_path, sandbox, limits=limits) as inside:
-            await inside.ended(await inside.submit(tiny()))
-            before = descriptors()
-            for _ in range(50):
-                opened = sandbox.sockets_opened
-                sandbox.drop_sockets()
-                await soon(lambda opened=opened: sandbox.sockets_opened > opened and sandbox.sockets == 1)  # type: ignore[misc]
-            assert (await inside.ended(await inside.submit(tiny(color=1)))).state == "succeeded"
-            assert sandbox.sockets == 1
-            assert descriptors() <= before + 5
-
-
-def descriptors() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))

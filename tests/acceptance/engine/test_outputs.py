@@ -69,16 +69,6 @@ def test_a_cached_run_has_its_result_too(lab: MakeLab) -> None:
     assert first.id != second.id
 
 
-def test_a_cached_run_whose_file_has_vanished_is_failed_and_names_it(lab: MakeLab) -> None:
-    here = lab()
-    assert color_of(here.submit(tiny(color=6, prefix="gone")))
-    for file in (here.sandboxes[0].files.root / "output").glob("gone*"):
-        file.unlink()
-    error = failure(here.submit(tiny(color=6, prefix="gone")).wait(40))
-    assert error["type"] == "output_missing"
-    assert "gone_00001_.png" in error["message"]
-
-
 def test_a_declared_output_that_produces_nothing_is_a_failure_that_names_it(lab: MakeLab) -> None:
     here = lab()
     error = failure(here.submit(tiny(), ["3", "2"]).wait(40))
