@@ -252,6 +252,16 @@ class Sandbox:
         return self._server.records
 
     @property
+    def sockets(self) -> int:
+        """How many WebSockets are open."""
+        return len(self._server.machine.sockets)
+
+    @property
+    def sockets_opened(self) -> int:
+        """How many have been opened since the last restart."""
+        return self._server.machine.sockets.opened
+
+    @property
     def files(self) -> Files:
         """Its folders."""
         return self._server.files

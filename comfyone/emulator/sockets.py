@@ -73,6 +73,10 @@ class Sockets:
         self._scenario = scenario
         self._by_client: dict[str, Socket] = {}
         self._all: set[Socket] = set()
+        self.opened = 0
+
+    def __len__(self) -> int:
+        return len(self._all)
 
     def send(self, event: str, data: dict[str, Any], client_id: str | None) -> None:
         """Send a message to one client, or to all when there is none."""
@@ -122,6 +126,7 @@ class Sockets:
         client_id = request.query.get("clientId", "") or uuid.uuid4().hex
         self._by_client[client_id] = socket
         self._all.add(socket)
+        self.opened += 1
         pump = asyncio.create_task(socket.pump())
         try:
             greet(client_id)

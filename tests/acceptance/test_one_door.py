@@ -26,6 +26,7 @@ BODIES = {
     "/v1/backends": {"state": "down"},
     "/v1/prompts": {"priority": 1},
     "/v1/files": None,
+    "/v1/webhooks": {"enabled": False},
 }
 OPERATIONS = sorted(
     {(method, path) for route in ROUTES for method, path in ((route.method, route.path), *route.aliases) if "{" in path}
@@ -47,7 +48,8 @@ def ask(tenant: Tenant, method: str, path: str, key: str) -> Answer:
     for parameter in ("{id}", "{name:path}"):
         path = path.replace(parameter, key)
     body = BODIES[noun(path)] if method in ("PATCH", "PUT") else None
-    return tenant.call(method, path.replace("{name}", "photo.png"), json=body)
+    path = path.replace("{name}", "photo.png").replace("{delivery}", UNKNOWN)
+    return tenant.call(method, path, json=body)
 
 
 @pytest.fixture
@@ -56,9 +58,12 @@ def theirs(rival: Tenant, sandbox: Sandbox) -> dict[str, list[str]]:
     backend = rival.register("their-gpu", url=sandbox.url)
     workflow = rival.workflow(slow(steps=100, seconds=0.05), name="their-workflow")
     asset = rival.upload("photo.png", png()).data
+    webhook = rival.post("/v1/webhooks", {"url": "https://8.8.8.8/"}).data
+    rival.patch(f"/v1/webhooks/{webhook['id']}", {"enabled": False})  # nothing is to be sent there
     job = rival.submit({"workflow_id": "their-workflow"})
     eventually(lambda: rival.status(job)["state"] == "running")
     return {
+        "/v1/webhooks": [webhook["id"]],
         "/v1/backends": [backend["name"], backend["url"]],
         "/v1/workflows": [workflow["id"], workflow["name"]],
         "/v1/files": [asset["id"]],

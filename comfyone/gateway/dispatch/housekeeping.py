@@ -22,6 +22,9 @@ __all__ = ["Housekeeping"]
 HEAD = 1000
 """How far into a queue jobs are looked for that nothing can take."""
 
+UNABLE = 5.0
+"""How long a job waits that no backend can run: those that were registered with it have said by then what they have."""
+
 BATCH = 50
 """Rows that one write touches: what others write waits no longer than for these."""
 
@@ -75,25 +78,27 @@ class Housekeeping:
             await asyncio.sleep(pause)
 
     async def fail_stranded(self) -> None:
-        """Fails jobs that no backend could have taken for `Limits.schedule` seconds, and says why of each backend."""
-        before = time.time() - self._limits.schedule
+        """Fails jobs that no backend can ever run, or that none could have taken for `Limits.schedule` seconds, and says why
+        of each backend."""
         for tenant_id in await self._store.read(lambda session: session.engine.waiting_tenants()):
             usable = self._usable_lately(self._pool(tenant_id))
-            if time.monotonic() - self._began <= self._limits.schedule:
-                continue
-            for kind in await self._store.read(partial(_kinds, tenant_id=tenant_id, before=before)):
-                if failure := self._hopeless(tenant_id, kind, usable):
+            for kind, since in await self._store.read(partial(_kinds, tenant_id=tenant_id)):
+                failure, patience = self._hopeless(tenant_id, kind, usable)
+                before = time.time() - patience
+                if failure and since < before:
                     await self._store.write(
                         partial(_fail_stranded, tenant_id=tenant_id, kind=kind, before=before, failure=failure)
                     )
 
-    def _hopeless(self, tenant_id: str, kind: Kind, usable: Collection[str]) -> Failure | None:
-        """Why no backend could have taken jobs of a kind lately; None when one could."""
+    def _hopeless(self, tenant_id: str, kind: Kind, usable: Collection[str]) -> tuple[Failure | None, float]:
+        """Why jobs of a kind wait in vain, if they do, and for how long they are left to."""
+        schedule = self._limits.schedule
         takers = self._abilities.takers(tenant_id, kind)
-        if any(link.backend.id in usable for link in takers):
-            return None
         unable = self._abilities.impossible(tenant_id, kind.needs, dict(kind.labels), kind.wanted_backend_id)
-        return unable or _unschedulable(takers, self._limits.schedule)
+        if unable:
+            return unable, min(UNABLE, schedule)
+        hopeful = time.monotonic() - self._began <= schedule or any(link.backend.id in usable for link in takers)
+        return (None if hopeful else _unschedulable(takers, schedule)), schedule
 
     def _usable_lately(self, links: Iterable[Link]) -> list[str]:
         now = time.monotonic()
@@ -155,8 +160,8 @@ def _expire(session: Session, *, asset_ids: list[str]) -> None:
     session.engine.expire(asset_ids, time.time())
 
 
-def _kinds(session: Session, *, tenant_id: str, before: float) -> list[Kind]:
-    return session.engine.kinds(tenant_id, before, HEAD)
+def _kinds(session: Session, *, tenant_id: str) -> list[tuple[Kind, float]]:
+    return session.engine.kinds(tenant_id, HEAD)
 
 
 def _fail_stranded(session: Session, *, tenant_id: str, kind: Kind, before: float, failure: Failure) -> None:

@@ -98,14 +98,15 @@ class SqlEngine:
         rows = self._sql.all("SELECT tenant_id, not_before FROM jobs WHERE state = 'queued' AND not_before > ?", (now,))
         return [(row[0], row[1]) for row in rows]
 
-    def kinds(self, tenant_id: str, before: float, limit: int) -> list[Kind]:
-        """The kinds of jobs that came into a tenant's queue before a moment, as far as its first ``limit`` ones tell."""
+    def kinds(self, tenant_id: str, limit: int) -> list[tuple[Kind, float]]:
+        """The kinds among the first ``limit`` jobs of a tenant's queue, and since when the oldest of each waits."""
         rows = self._sql.all(
-            "SELECT DISTINCT needs, labels, wanted_backend_id FROM (SELECT needs, labels, wanted_backend_id FROM jobs "
-            "WHERE state = 'queued' AND tenant_id = ? AND queued_at < ? ORDER BY rank, id LIMIT ?) AS head",
-            (tenant_id, before, limit),
+            "SELECT needs, labels, wanted_backend_id, MIN(queued_at) FROM (SELECT needs, labels, wanted_backend_id, queued_at "
+            "FROM jobs WHERE state = 'queued' AND tenant_id = ? ORDER BY rank, id LIMIT ?) AS head "
+            "GROUP BY needs, labels, wanted_backend_id",
+            (tenant_id, limit),
         )
-        return [kind_of(row) for row in rows]
+        return [(kind_of(row[:3]), row[3]) for row in rows]
 
     def of_kind(self, tenant_id: str, kind: Kind, before: float, limit: int) -> list[Job]:
         """Jobs of a kind that came into a tenant's queue before a moment."""
@@ -201,7 +202,9 @@ class SqlEngine:
         """Ends a job, with everything it produced in the same transaction. ``started`` and ``executed`` are when the
         backend began it and was done, as far as it did."""
         seconds = _seconds(started, executed or now)
-        data: dict[str, Any] = {"seconds": seconds, "workflow": job.workflow_id} if started else {}
+        data: dict[str, Any] = {}
+        if state is JobState.SUCCEEDED:
+            data = {"seconds": round(seconds, 3) if started else None, "workflow": job.workflow_id}
         if failure:
             data["error"] = error_data(failure)
         moved = transition(

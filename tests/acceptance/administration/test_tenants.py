@@ -182,7 +182,7 @@ def test_every_act_has_its_line_and_no_line_a_secret(
     operator.patch("/admin/v1/tenants/no-such", {"weight": 2})
     lines = [(line["action"], line["subject"], line["tenant"], line["detail"]) for line in operator.audit(limit=9)]
     subject = f"{key['hint']}… {key['id']}"
-    scopes = ["backends", "graphs", "jobs", "workflows"]
+    scopes = ["backends", "graphs", "jobs", "webhooks", "workflows"]
     assert lines[::-1] == [
         (
             "backend.create",

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from tests.acceptance.engine.lab import Lab
 from tests.support.gateway import GatewayProcess
 
 MakeLab = Callable[..., Lab]
+Knobs = Sequence[dict[str, Any]]
 
 
 def fresh_tenant() -> str:
@@ -23,11 +25,12 @@ def fresh_tenant() -> str:
 
 @pytest.fixture
 def lab(gateway: GatewayProcess) -> Iterator[MakeLab]:
-    """Makes a tenant of the shared gateway with so many sandboxes of its own: ``lab(2, step_time=0.1)``."""
+    """Makes a tenant of the shared gateway with so many sandboxes of its own: ``lab(2, step_time=0.1)``; or with one for each
+    set of further knobs: ``lab(each=[{}, {"hang": ["ImageInvert"]}])``."""
     with ExitStack() as stack:
 
-        def make(count: int = 1, **knobs: Any) -> Lab:
-            sandboxes = [stack.enter_context(Sandbox(**knobs)) for _ in range(count)]
+        def make(count: int = 1, each: Knobs = (), **knobs: Any) -> Lab:
+            sandboxes = [stack.enter_context(Sandbox(**knobs, **own)) for own in each or [{}] * count]
             return stack.enter_context(Lab(gateway, fresh_tenant(), *sandboxes))
 
         yield make
@@ -35,12 +38,20 @@ def lab(gateway: GatewayProcess) -> Iterator[MakeLab]:
 
 @pytest.fixture
 def own_lab(tmp_path: Path) -> Iterator[MakeLab]:
-    """Like ``lab``, with a gateway of its own that may be killed: ``own_lab(1, options=["--lost-after", "1"])``."""
+    """Like ``lab``, with a gateway of its own that may be killed: ``own_lab(1, options=["--lost-after", "1"])``; or, for what
+    has no option, ``own_lab(settings={"max_queued": 5})``."""
     with ExitStack() as stack:
 
-        def make(count: int = 1, options: list[str] | None = None, **knobs: Any) -> Lab:
-            sandboxes = [stack.enter_context(Sandbox(**knobs)) for _ in range(count)]
-            gateway = stack.enter_context(GatewayProcess(tmp_path / "state", *(options or [])))
+        def make(
+            count: int = 1,
+            options: Sequence[str] = (),
+            settings: Mapping[str, object] = MappingProxyType({}),
+            each: Knobs = (),
+            **knobs: Any,
+        ) -> Lab:
+            environment = {f"COMFYONE_{name.upper()}": str(value) for name, value in settings.items()}
+            sandboxes = [stack.enter_context(Sandbox(**knobs, **own)) for own in each or [{}] * count]
+            gateway = stack.enter_context(GatewayProcess(tmp_path / "state", *options, environment=environment))
             return stack.enter_context(Lab(gateway, "acme", *sandboxes))
 
         yield make

@@ -13,19 +13,22 @@ from typing import Any, TypeVar
 from comfyone.emulator import Sandbox
 from comfyone.gateway.app import Gateway, open_gateway
 from comfyone.gateway.dispatch.limits import Limits
-from comfyone.gateway.domain.backends import BackendState
+from comfyone.gateway.domain.backends import Backend, BackendState
 from comfyone.gateway.domain.jobs import Job, JobEvent
-from comfyone.gateway.domain.tenants import Principal
-from comfyone.gateway.services.accounts import Authenticator, issue_key
+from comfyone.gateway.domain.tenants import ALL_BUT_ADMIN, Principal
+from comfyone.gateway.services.accounts import issue_key
 from comfyone.gateway.services.submissions import Submission
 from comfyone.gateway.storage.sqlite import transaction
-from comfyone.settings import GatewaySettings
+from comfyone.settings import load_settings
 from tests.graphs import Graph
 
-__all__ = ["Inside", "open_inside", "soon"]
+__all__ = ["QUICK", "Inside", "open_inside", "soon"]
 
 T = TypeVar("T")
 PATIENCE = 40.0
+
+QUICK = Limits(absence=0.5, lost=1.0, quarantine=0.3, ping=0.1, sweep=0.2, backoff=0.05, first_look=0.1, last_look=0.3)
+"""Times that let a test see within a second what takes minutes otherwise."""
 
 
 class Inside:
@@ -70,6 +73,12 @@ class Inside:
     async def events(self, job_id: str) -> list[JobEvent]:
         return [event async for event in self.services.jobs.events(self._principal, job_id, 0) if event.number]
 
+    async def backend(self, name: str = "s0") -> Backend:
+        return (await self.services.backends.get(self._principal, name)).backend
+
+    async def change(self, name: str, state: str) -> None:
+        await self.services.backends.change(self._principal, name, state=BackendState(state), weight=None, labels=None)
+
     async def condition(self, name: str = "s0") -> str:
         return (await self.services.backends.get(self._principal, name)).health.condition
 
@@ -90,10 +99,10 @@ async def soon(predicate: Callable[[], T | None]) -> T:
 
 @asynccontextmanager
 async def open_inside(state: Path, *sandboxes: Sandbox, limits: Limits) -> AsyncIterator[Inside]:
-    async with open_gateway(GatewaySettings(state_dir=state), limits) as gateway:
+    async with open_gateway(load_settings(None, {"state_dir": state}, {}), limits) as gateway:
         with transaction(state / "comfyone.db") as session:
-            key = issue_key(session, "acme").key
-        inside = Inside(gateway, await Authenticator(gateway.services.jobs._store).principal(key))
+            key = issue_key(session, "acme", scopes=ALL_BUT_ADMIN).key
+        inside = Inside(gateway, await gateway.authenticator.authenticate(key))
         for number, sandbox in enumerate(sandboxes):
             await inside.register(number, sandbox.url)
         yield inside

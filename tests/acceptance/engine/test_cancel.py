@@ -161,3 +161,39 @@ def test_nobody_elses_job_can_be_cancelled(lab: MakeLab) -> None:
     assert not job.status().cancelling
     job.cancel()
     assert job.wait(40).state == "cancelled"
+
+
+def test_a_server_that_knows_no_targets_stops_exactly_the_one_job(lab: MakeLab) -> None:
+    here = lab(1, untargeted_interrupts=True)
+    running, waiting = here.submit(sleeping(60)), here.submit(tiny(color=4))
+    here.reaches(running, "running")
+    eventually(lambda: here.records(waiting))
+    waiting.cancel()
+    assert waiting.wait(40).state == "cancelled"
+    assert outcomes(here, waiting) == ["deleted"]
+    assert running.status().state == "running"
+    neighbour = here.submit(tiny(color=5))
+    eventually(lambda: here.records(neighbour))
+    running.cancel()
+    assert running.wait(40).state == "cancelled"
+    assert outcomes(here, running) == ["interrupted"]
+    assert neighbour.wait(40).state == "succeeded"
+    here.assert_ran_once(neighbour)
+
+
+def test_a_job_that_was_hit_in_place_of_another_runs_again(lab: MakeLab) -> None:
+    here = lab(1, untargeted_interrupts=True)
+    (sandbox,) = here.sandboxes
+    meant, hit = here.submit(slow(steps=5, seconds=0.1, color=1)), here.submit(slow(steps=40, seconds=0.1, color=2))
+    here.reaches(meant, "running")
+    eventually(lambda: here.records(hit))
+    sandbox.set(slow_requests={"/interrupt": 2.0})  # by when the one that is meant has ended, and the next one runs
+    meant.cancel()
+    assert meant.wait(40).state == "succeeded", "it came too late"
+    sandbox.set(slow_requests={})
+    assert color_of(hit) == (0, 0, 2)
+    *earlier, last = outcomes(here, hit)
+    assert last == "success"
+    assert set(earlier) == {"interrupted"}, "once or twice: the gateway asks again for what does not stop"
+    *reasons, _ = [outcome for _, outcome in here.prompts(hit)]
+    assert set(reasons) == {"an interrupt that meant another prompt hit it"}

@@ -58,7 +58,8 @@ def test_a_key_is_revoked_by_its_id_or_its_first_characters(admin: Run) -> None:
 
 
 def test_what_does_not_exist_or_makes_no_sense_is_told(admin: Run) -> None:
-    admin("keys", "revoke", "co_none").fails(1, "co_none", "hint")
+    admin("keys", "revoke", "no-such-key").fails(1, "no-such-key", "hint")
+    assert "co_0123456789abcdef" not in admin("keys", "revoke", "co_0123456789abcdef").err
     admin("keys", "create", "--tenant", "acme", "--scope", "everything").fails(1, "everything", "jobs")
     admin("keys", "create", "--tenant", "acme", "--expires", "soon").fails(2, "--expires soon", "12h")
     admin("keys", "create").fails(2, "--tenant")

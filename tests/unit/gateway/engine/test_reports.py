@@ -110,7 +110,7 @@ async def test_housekeeping_forgets_what_is_older_than_a_year(tmp_path: Path) ->
     async with open_store(tmp_path / "db") as store:
         await store.write(add)
         unused: Any = None
-        await Housekeeping(store, unused, unused, unused).prune_audit()
+        await Housekeeping(store, unused, unused, unused, unused).prune_audit()
         assert [entry.id for entry in await store.read(lambda session: session.audit.entries(None, 9))] == ["young"]
 
 
