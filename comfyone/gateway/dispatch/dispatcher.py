@@ -57,6 +57,7 @@ class Dispatcher:
         self._abilities = Abilities(self._links, self.visible)
         self._housekeeping = Housekeeping(store, blobs, limits, self.visible, self._abilities)
         self._tasks: list[asyncio.Task[None]] = []
+        self._starting = True
         self._stopping = False
 
     async def start(self) -> None:
@@ -70,6 +71,7 @@ class Dispatcher:
         waiting, delayed = await self._store.read(
             lambda session: (session.engine.waiting_tenants(), session.engine.delayed(now))
         )
+        self._starting = False
         for tenant_id in waiting:
             self.wake(tenant_id)
         for tenant_id, at in delayed:
@@ -93,13 +95,20 @@ class Dispatcher:
             link = self._links[backend.id] = Link(backend, self._driver_for(backend), self._limits, self)
             watch = Watch(link, self._store, self._limits)
             self._watches[backend.id] = asyncio.create_task(watch.work(), name=f"watch {backend.name}")
-            self._pool(backend.pool).links[backend.id] = link
+            await self._add(link)
             if patience:
                 await link.connected(patience)
         else:
             link.backend = backend
-        for tenant_id in await self._store.read(lambda session: session.engine.waiting_tenants()):
-            self.wake(tenant_id)  # who could use none of the others may use this one
+        link.wake()
+
+    async def _add(self, link: Link) -> None:
+        """Puts a backend into its pool. For a new pool it is asked who waits: nobody could go there before."""
+        new = link.backend.pool not in self._pools
+        self._pool(link.backend.pool).links[link.backend.id] = link
+        if new and not self._starting:
+            for tenant_id in await self._store.read(lambda session: session.engine.waiting_tenants()):
+                self.wake(tenant_id)
 
     async def detach(self, backend: Backend) -> None:
         """Lets a backend go. Its jobs are stopped there, as far as it still answers, and go back to the queue."""
