@@ -18,7 +18,7 @@ class Limits:
     absence: float = 3.0
     """How long a prompt must be in neither queue nor history before it counts as never received, or as forgotten."""
 
-    unclear: float = 10.0
+    unclear: float = 5.0
     """The same for one whose sending had no answer, or that an earlier process may have sent: it can be on its way yet."""
 
     history: float = 30.0
