@@ -33,11 +33,18 @@ KEPT_SECONDS = 5.0
 
 @dataclass(slots=True)
 class _Free:
-    """What a limit of ``most`` left when the rows were counted, less what was taken since. ``until``: when to count again."""
+    """What a limit of ``most`` left when the rows were counted, for a job that came ``at`` that moment, less what was taken
+    since. ``until``: when to count again."""
 
     most: float
     left: float
+    at: float
     until: float
+
+    def holds(self, most: float, now: float) -> bool:
+        """Whether it still says something of a job that comes now. That nothing is left may have been found in a
+        transaction that was then undone, and is run again: it says nothing of those that came before."""
+        return self.most == most and now < self.until and (self.left > 0 or now > self.at)
 
     def take(self) -> None:
         self.left -= 1
@@ -92,7 +99,7 @@ class Allowances:
     def _free(self, kind: str, tenant_id: str, now: float, most: float, count: Callable[[], _Free]) -> _Free:
         key = (kind, tenant_id)
         free = self._kept.get(key)
-        if free is None or free.until <= now or free.most != most:
+        if free is None or not free.holds(most, now):
             free = self._kept[key] = count()
             if len(self._kept) > MAX_KEPT:
                 self._kept.popitem(last=False)
@@ -101,18 +108,18 @@ class Allowances:
 
 def _queued(most: int, door: TenantDoor, now: float) -> _Free:
     left = most - door.count_queued(most)
-    return _Free(most, left, now + (KEPT_SECONDS if left > 0 else FULL_SECONDS))
+    return _Free(most, left, now, now + (KEPT_SECONDS if left > 0 else FULL_SECONDS))
 
 
 def _submitted(most: int, door: TenantDoor, now: float) -> _Free:
     moments = door.submitted_since(now - MINUTE, most)
     left = most - len(moments)
-    return _Free(most, left, now + KEPT_SECONDS if left > 0 else min(moments, default=now) + MINUTE)
+    return _Free(most, left, now, now + KEPT_SECONDS if left > 0 else min(moments, default=now) + MINUTE)
 
 
 def _budget(most: float, door: TenantDoor, now: float) -> _Free:
     day = datetime.fromtimestamp(now, UTC).date().isoformat()
-    return _Free(most, most - door.backend_seconds(day), now + KEPT_SECONDS)
+    return _Free(most, most - door.backend_seconds(day), now, now + KEPT_SECONDS)
 
 
 def _until_midnight(now: float) -> float:

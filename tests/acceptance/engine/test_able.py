@@ -77,10 +77,8 @@ def test_what_no_backend_can_run_fails_at_once_and_says_what_each_lacks(lab: Mak
 
 
 def test_a_backend_that_does_not_say_what_it_has_gets_the_benefit_of_the_doubt(lab: MakeLab) -> None:
-    here = lab(each=[{"object_info_delay": 600.0}])
+    here = lab(fail_requests={"/object_info": 1000})
     assert color_of(here.submit(tiny(color=1))) == inverted(1)
-    here = lab(each=[{"fail_requests": {"/object_info": 1000}}])
-    assert color_of(here.submit(tiny(color=2))) == inverted(2)
 
 
 def test_a_model_in_a_folder_is_asked_for_as_its_backend_spells_it(lab: MakeLab) -> None:

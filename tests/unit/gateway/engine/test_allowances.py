@@ -100,6 +100,14 @@ def test_who_knocks_at_a_full_queue_all_the_time_costs_one_count_in_a_while() ->
     assert rows.counts == 1
 
 
+def test_what_was_found_in_a_transaction_that_is_undone_keeps_nobody_out() -> None:
+    allowances, rows = Allowances(TenantPolicy(max_queued=5)), Rows(queued=3)
+    batch = [NOON + number / 1000 for number in range(4)]
+    assert [submit(allowances, rows, now) for now in batch] == [None, None, "queue_full", "queue_full"]
+    rows.queued, rows.moments = 3, []  # the refusals have undone the whole batch, which is run again
+    assert [submit(allowances, rows, now) for now in batch] == [None, None, "queue_full", "queue_full"]
+
+
 def test_a_minute_says_when_it_is_over() -> None:
     allowances, rows = Allowances(TenantPolicy(max_per_minute=2)), Rows()
     assert [submit(allowances, rows, NOON + number) for number in range(2)] == [None, None]
