@@ -128,7 +128,7 @@ async def open_gateway(settings: GatewaySettings, limits: Limits | None = None) 
             if settings.bootstrap_key:
                 key = settings.bootstrap_key.get_secret_value()
                 await store.write(lambda session: bootstrap(session, key))
-            outlook = Outlook(store, bus, dispatcher.pool)
+            outlook = Outlook(store, bus, dispatcher.pace, dispatcher.pool)
             told.append(outlook.note)
             await dispatcher.start()
             deliveries = Deliveries(store, outbound, settings.webhook_retries)

@@ -21,6 +21,7 @@ from comfyone.gateway.dispatch.terms import Terms
 from comfyone.gateway.dispatch.watch import Watch
 from comfyone.gateway.domain.backends import SHARED_POOL, Backend, Condition, Health
 from comfyone.gateway.domain.jobs import Assignment, Failure, Job, Needs
+from comfyone.gateway.domain.pace import Pace
 from comfyone.gateway.ports import Blobs, Bus, Driver, Store
 from comfyone.gateway.services.graphs import Graphs
 from comfyone.graph.document import Graph
@@ -54,6 +55,7 @@ class Dispatcher:
         self._pools: dict[str, Pool] = {}
         self._runs: dict[str, tuple[Run, asyncio.Task[None]]] = {}
         self._terms = Terms(max_running)
+        self.pace = Pace()
         self._abilities = Abilities(self._links, self.visible)
         self._housekeeping = Housekeeping(store, blobs, limits, self.visible, self._abilities)
         self._tasks: list[asyncio.Task[None]] = []
@@ -196,7 +198,7 @@ class Dispatcher:
         if pool_id not in self._pools:
             follow = partial(self._follow, recovered=False)
             self._pools[pool_id] = Pool(
-                pool_id, self._store, self._abilities, self._terms, self._limits.overtaking, follow
+                pool_id, self._store, self._abilities, self._terms, self.pace, self._limits.overtaking, follow
             )
         return self._pools[pool_id]
 

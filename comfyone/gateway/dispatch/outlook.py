@@ -64,11 +64,11 @@ class Outlook:
     moved to those who listen.
     """
 
-    def __init__(self, store: Store, bus: Bus, pool: Callable[[str], Sequence[Link]]) -> None:
+    def __init__(self, store: Store, bus: Bus, pace: Pace, pool: Callable[[str], Sequence[Link]]) -> None:
         self._store = store
         self._bus = bus
         self._pool = pool
-        self._pace = Pace()
+        self._pace = pace
         self._sharers: frozenset[str] = frozenset()
         self._moved: set[str] = set()
         self._stirred = asyncio.Event()

@@ -19,6 +19,7 @@ from comfyone.gateway.dispatch.terms import Terms
 from comfyone.gateway.domain.fairness import Ledger
 from comfyone.gateway.domain.ids import new_id
 from comfyone.gateway.domain.jobs import Assignment, Job, Kind
+from comfyone.gateway.domain.pace import Pace
 from comfyone.gateway.domain.placement import Slot, fits, place
 from comfyone.gateway.ports import Offer, Session, Store
 
@@ -60,6 +61,7 @@ class Pool:
         store: Store,
         abilities: Abilities,
         terms: Terms,
+        pace: Pace,
         overtaking: float,
         follow: Callable[[Assignment], None],
     ) -> None:
@@ -68,6 +70,7 @@ class Pool:
         self._store = store
         self._abilities = abilities
         self._terms = terms
+        self._pace = pace
         self._overtaking = overtaking
         self._follow = follow
         self._ledger = Ledger()
@@ -120,8 +123,8 @@ class Pool:
             if self._hungry.get(tenant_id) == hungry[tenant_id]:  # otherwise something came since
                 del self._hungry[tenant_id]
         for assignment in claims.placed:
-            self._expected[assignment.prompt_id] = self._mean
-            self._ledger.charge(assignment.job.tenant_id, self._mean)
+            expected = self._expected[assignment.prompt_id] = self._cost(assignment.job)
+            self._ledger.charge(assignment.job.tenant_id, expected)
             self._follow(assignment)
         if again or claims.again:
             self.wake()
@@ -137,7 +140,7 @@ class Pool:
             busy=busy,
             policy=self._terms.pool(session, self.id),
             able=self._abilities.able,
-            cost=lambda job: self._mean,
+            cost=self._cost,
             avoid=session.engine.tried,
             now=now,
             seed=random.getrandbits(32),
@@ -148,6 +151,10 @@ class Pool:
         room = sum(slot.depth - slot.load for slot in free)
         again = bool(placed) and reader.stopped_short and room > len(placed)
         return _Claims([claim for claim in claims if claim], reader.sated, again)
+
+    def _cost(self, job: Job) -> float:
+        """The seconds that a job is expected to take."""
+        return self._pace.seconds(job.tenant_id, job.workflow_id) or self._mean
 
     def _active(self, session: Session, hungry: Iterable[str]) -> Iterator[tuple[str, float, int | None]]:
         """Who may have something waiting: the tenant, its weight, and how many more of its jobs may run."""

@@ -96,7 +96,11 @@ class Watch:
         """Stops prompts of ours there whose attempt is over: they surfaced late, or on a backend that was given up, and
         their jobs have gone on without them."""
         try:
-            strangers = await self._link.driver.prompts() - self._link.prompts
+            there = await self._link.driver.prompts()
+            followed = self._link.prompts
+            strangers = [
+                prompt_id for prompt_id in there if prompt_id not in followed
+            ]  # none begins because another ends
             for prompt_id in await self._store.read(lambda session: session.engine.closed(strangers)):
                 logger.info(
                     "backend {}: prompt {} is not ours any more, and is stopped", self._link.backend.name, prompt_id

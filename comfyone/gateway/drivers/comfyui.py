@@ -87,7 +87,7 @@ class ComfyUIDriver:
             raise Unreachable(f"{self._url} answered GET /object_info with {response.status}")
         return await asyncio.to_thread(catalogue_of, object_info)
 
-    async def prompts(self) -> frozenset[str]:
+    async def prompts(self) -> list[str]:
         return ids_in_queue(await self._get("/queue"))
 
     async def send(self, prompt_id: str, graph: Mapping[str, Any]) -> Mapping[str, Failure]:

@@ -88,10 +88,10 @@ def where_in_queue(queue: Mapping[str, Any], prompt_id: str) -> Where:
     return Where.ABSENT
 
 
-def ids_in_queue(queue: Mapping[str, Any]) -> frozenset[str]:
-    """Every prompt that runs or waits there, whoever sent it."""
-    entries = [entry for key in ("queue_running", "queue_pending") for entry in queue.get(key) or ()]
-    return frozenset(str(entry[1]) for entry in entries if len(entry) > 1)
+def ids_in_queue(queue: Mapping[str, Any]) -> list[str]:
+    """Every prompt that waits or runs there, whoever sent it; those that run come last."""
+    entries = [entry for key in ("queue_pending", "queue_running") for entry in queue.get(key) or ()]
+    return [str(entry[1]) for entry in entries if len(entry) > 1]
 
 
 def ending_of(entry: Mapping[str, Any]) -> Whereabouts:

@@ -102,15 +102,23 @@ class Submissions:
     async def add(self, principal: Principal, job: NewJob) -> tuple[str, bool]:
         committed = self._store.submit(partial(self._added, principal=principal, job=job))
         self._dispatch.wake(principal.tenant_id)
-        return await committed
+        added = await committed
+        if isinstance(added, Fault):
+            raise added
+        return added
 
-    def _added(self, session: Session, *, principal: Principal, job: NewJob) -> tuple[str, bool]:
-        """Runs in the writer. A repeat takes no leave; whoever gets none has left no trace."""
+    def _added(self, session: Session, *, principal: Principal, job: NewJob) -> tuple[str, bool] | Fault:
+        """Runs in the writer. A repeat takes no leave; whoever gets none has left no trace. That is an answer and no error:
+        an error would have all that is in the same transaction done over."""
         door = session.tenant(principal.tenant_id)
         earlier = door.earlier(job)
         if earlier is not None:
             return earlier, True
-        self._allowances.take(principal.tenant_id, principal.policy, door, job.created_at)
+        try:
+            self._allowances.take(principal.tenant_id, principal.policy, door, job.created_at)
+        except Fault as refusal:
+            door.forget_key(job)
+            return refusal
         return door.add_job(job), False
 
     async def _replayed(self, tenant_id: str, submission: Submission) -> str | None:

@@ -296,6 +296,10 @@ class SqlTenantDoor:
             return None
         return self.replayed(job.idempotency_key, job.digest)
 
+    def forget_key(self, job: NewJob) -> None:
+        """Takes an idempotency key back from a job that is not accepted after all."""
+        self._sql.run("DELETE FROM idempotency_keys WHERE tenant_id = ? AND job_id = ?", (self._tenant, job.id))
+
     def add_job(self, job: NewJob) -> str:
         """Queues a job; one that no backend can ever run has failed at once. Returns its id."""
         self._sql.run(

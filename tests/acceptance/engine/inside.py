@@ -27,7 +27,9 @@ __all__ = ["QUICK", "Inside", "open_inside", "soon"]
 T = TypeVar("T")
 PATIENCE = 40.0
 
-QUICK = Limits(absence=0.5, lost=1.0, quarantine=0.3, ping=0.1, sweep=0.2, backoff=0.05, first_look=0.1, last_look=0.3)
+QUICK = Limits(
+    absence=0.5, unclear=0.5, lost=1.0, quarantine=0.3, ping=0.1, sweep=0.2, backoff=0.05, first_look=0.1, last_look=0.3
+)
 """Times that let a test see within a second what takes minutes otherwise."""
 
 

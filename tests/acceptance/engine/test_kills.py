@@ -156,8 +156,7 @@ class Submitter(threading.Thread):
                 self.accepted[color] = self._lab.submit(graph, once=True, idempotency_key=key)
                 return
             except APIError:  # the gateway is dead, or died before it answered
-                if self.stopped.wait(0.05):
-                    return
+                time.sleep(0.05)  # to the end: what was not answered may have been accepted
 
 
 def _slow_and_inverted(color: int, steps: int) -> dict[str, dict[str, object]]:

@@ -42,6 +42,7 @@ def tenants(tmp_path: Path, sandboxes: list[Sandbox]) -> Iterator[MakeTenants]:
             for lab in labs:
                 lab.api.register_backend("own", url="http://127.0.0.1:9", state="down").raise_for_code()
             operator.execute("UPDATE backends SET shared = 1 WHERE name IN ('s0', 's1')")
+            stack.callback(operator.execute, "UPDATE backends SET shared = 0")  # who leaves removes what is its own
             for number, weight in enumerate(weights):
                 policy = json.dumps({"weight": weight})
                 operator.execute("UPDATE tenants SET policy = ? WHERE name = ?", policy, f"t{number}")

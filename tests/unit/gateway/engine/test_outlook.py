@@ -21,6 +21,7 @@ from comfyone.gateway.dispatch.outlook import Line, Outlook
 from comfyone.gateway.domain.backends import SHARED_POOL
 from comfyone.gateway.domain.ids import new_id
 from comfyone.gateway.domain.jobs import Job, JobEvent, JobState, Passing
+from comfyone.gateway.domain.pace import Pace
 from comfyone.gateway.domain.placement import Slot
 from comfyone.gateway.domain.tenants import Tenant
 from comfyone.gateway.storage.sqlite import SqliteStore
@@ -47,7 +48,7 @@ class Room:
     def __post_init__(self) -> None:
         pools = {TENANT: self.own, SHARED_POOL: self.shared}
         lookup: Any = lambda pool: pools.get(pool, [])  # noqa: E731
-        self.outlook = Outlook(self.store, self.bus, lookup)
+        self.outlook = Outlook(self.store, self.bus, Pace(), lookup)
 
     async def submit(self, *workflows: str | None, tenant_id: str = TENANT) -> list[str]:
         jobs = [new_job(workflow_id=workflow, version=1, graph=None) for workflow in workflows]

@@ -13,6 +13,7 @@ from typing import Any, cast
 from comfyone.gateway.dispatch.pool import PAGE, Pool
 from comfyone.gateway.dispatch.terms import Terms
 from comfyone.gateway.domain.jobs import Assignment
+from comfyone.gateway.domain.pace import Pace
 from comfyone.gateway.domain.placement import WINDOW, Slot
 from comfyone.gateway.storage.sqlite import SqliteStore
 from tests.unit.gateway.engine.samples import TENANT, new_job, open_store
@@ -26,7 +27,7 @@ class Backends:
 
     def __init__(self, store: SqliteStore, *slots: Slot, max_running: int | None = None) -> None:
         self.given: list[Assignment] = []
-        self.pool = Pool("pool", store, cast(Any, ANYTHING), Terms(max_running), 5.0, self._follow)
+        self.pool = Pool("pool", store, cast(Any, ANYTHING), Terms(max_running), Pace(), 5.0, self._follow)
         self._links = {slot.backend_id: SimpleNamespace(slot=slot, usable=True) for slot in slots}
         self.pool.links.update(cast(Any, self._links))
 
