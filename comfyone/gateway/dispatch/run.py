@@ -150,7 +150,7 @@ class Run:
         try:
             left_out = await self._link.driver.send(self.prompt_id, graph)
             self._link.answered()
-            self._link.warm = models_of(self.job.needs)
+            self._link.warm = models_of(self.job.needs) or self._link.warm
         except Refused as error:
             if not again and self._link.mislaid(error.failure.message):
                 return await self._send(again=True)
