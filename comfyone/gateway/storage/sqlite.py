@@ -24,6 +24,9 @@ T = TypeVar("T")
 
 SCHEMA_VERSION = 2
 BUSY_SECONDS = 10
+CACHE_KIB = 64 * 1024
+CHECKPOINT_PAGES = 8000
+"""Pages of the log after which it is written back into the database: more, and rarer, costs less in all."""
 
 
 class StateError(ComfyOneError):
@@ -58,6 +61,8 @@ def _configure(connection: sqlite3.Connection, path: Path, *, read_only: bool) -
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")  # an answered submission outlives a power cut, not only a crash
     connection.execute("PRAGMA foreign_keys = OFF")  # the doors keep the references; checking each row would only cost
+    connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")  # SQLite's own 2 MB hold a queue of some thousand jobs
+    connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
     connection.execute(f"PRAGMA query_only = {'ON' if read_only else 'OFF'}")
     if not read_only:
         _prepare(connection, path)
