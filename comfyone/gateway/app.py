@@ -136,7 +136,7 @@ async def open_gateway(settings: GatewaySettings, limits: Limits | None = None) 
             await outlook.start()
             catalog, quota = Catalog(store, graphs), Quota(store, settings.max_bytes)
             allowances = Allowances(_default_policy(settings))
-            fetching = Fetching(store, blobs, outbound, settings.max_upload)
+            fetching = Fetching(store, blobs, outbound, quota, settings.max_upload)
             submissions = Submissions(store, dispatcher, catalog, allowances, quota, fetching)
             services = Services(
                 Backends(store, dispatcher, catalog, settings.backends),

@@ -16,8 +16,10 @@ from comfyone.gateway.domain.addresses import AddressRefused, is_remote
 from comfyone.gateway.domain.evidence import Unreachable
 from comfyone.gateway.domain.files import Asset, asset_path, mime_of_name
 from comfyone.gateway.domain.ids import new_id
+from comfyone.gateway.domain.tenants import Principal
 from comfyone.gateway.domain.workflows import InputSpec, InputType, Values, Workflow
 from comfyone.gateway.ports import Blobs, Outbound, Session, Store
+from comfyone.gateway.services.quota import Quota
 
 __all__ = ["Fetching", "remote_images"]
 
@@ -29,6 +31,9 @@ AT_ONCE = 4
 
 MAX_WAITING = 64
 """Images of one tenant that wait for their turn."""
+
+KEPT_SECONDS = 24 * 3600.0
+"""How long a fetched image is kept at least: nobody uploaded it to keep it. Jobs that need it keep it until they have ended."""
 
 MAX_STEM = 40
 _EXTENSIONS = {"image/jpeg": ".jpg", "image/tiff": ".tiff", "image/webp": ".webp", "image/avif": ".avif"}
@@ -54,21 +59,22 @@ class _Turn:
 class Fetching:
     """``limit`` is the size of the largest image, in bytes."""
 
-    def __init__(self, store: Store, blobs: Blobs, outbound: Outbound, limit: int) -> None:
+    def __init__(self, store: Store, blobs: Blobs, outbound: Outbound, quota: Quota, limit: int) -> None:
         self._store = store
+        self._quota = quota
         self._blobs = blobs
         self._outbound = outbound
         self._limit = limit
         self._turns: dict[str, _Turn] = {}
 
-    async def replace(self, tenant_id: str, values: Values, images: Sequence[tuple[InputSpec, str]]) -> Values:
+    async def replace(self, principal: Principal, values: Values, images: Sequence[tuple[InputSpec, str]]) -> Values:
         """The values with the paths of files in place of these URLs. Either all images become files, or none does.
 
         Raises:
-            Fault: naming the input: ``address_refused``, ``fetch_failed``, ``too_large``, or ``invalid_input`` when what comes
-                is no image; ``queue_full`` when the tenant has too many under way.
+            Fault: naming the input: ``address_refused``, ``fetch_failed``, ``too_large``, ``quota_exceeded``, or
+                ``invalid_input`` when what comes is no image; ``queue_full`` when the tenant has too many under way.
         """
-        tasks = [asyncio.create_task(self._asset(tenant_id, spec, url)) for spec, url in images]
+        tasks = [asyncio.create_task(self._asset(principal, spec, url)) for spec, url in images]
         try:
             assets = await asyncio.gather(*tasks)
         finally:
@@ -76,18 +82,25 @@ class Fetching:
                 task.cancel()
 
         def keep(session: Session) -> list[Asset]:
-            return [session.tenant(tenant_id).add_asset(asset, uploaded=True) for asset in assets]
+            door = session.tenant(principal.tenant_id)
+            for asset in assets:
+                self._quota.admit(principal, door, asset)
+            return [door.add_asset(asset, uploaded=True) for asset in assets]
 
         replaced = {node_id: dict(params) for node_id, params in values.items()}
         for (spec, _), asset in zip(images, await self._store.write(keep), strict=True):
             replaced[spec.id][spec.name] = asset_path(asset)
         return replaced
 
-    async def _asset(self, tenant_id: str, spec: InputSpec, url: str) -> Asset:
+    async def _asset(self, principal: Principal, spec: InputSpec, url: str) -> Asset:
         """An image in the blob store, and the asset that is to be kept of it."""
         try:
-            async with self._turn(tenant_id), asyncio.timeout(SECONDS), aclosing(self._outbound.fetch(url)) as chunks:
-                blob = await self._blobs.put(chunks, limit=self._limit)
+            async with (
+                self._turn(principal.tenant_id),
+                asyncio.timeout(SECONDS),
+                aclosing(self._outbound.fetch(url)) as chunks,
+            ):
+                blob = await self._blobs.put(self._quota.bounded(principal, chunks), limit=self._limit)
         except AddressRefused as error:
             raise Fault(
                 "address_refused", f"{spec.label}: {error.message}", field=spec.name, hint=error.hint
@@ -108,8 +121,8 @@ class Fetching:
         if not (blob.mime or "").startswith("image/"):
             text = f"{spec.label}: what the URL leads to is {blob.mime or 'no known medium'}, not an image"
             raise Fault("invalid_input", text, field=spec.name, hint="give the URL of a picture itself")
-        mime = blob.mime or ""
-        return Asset(new_id(), tenant_id, blob.hash, image_name(url, mime), mime, blob.size, time.time())
+        mime, now, tenant_id = blob.mime or "", time.time(), principal.tenant_id
+        return Asset(new_id(), tenant_id, blob.hash, image_name(url, mime), mime, blob.size, now, now + KEPT_SECONDS)
 
     @asynccontextmanager
     async def _turn(self, tenant_id: str) -> AsyncIterator[None]:

@@ -145,7 +145,7 @@ class Submissions:
             if remote := remote_images(workflow, values):
                 if earlier := await self._replayed(tenant_id, submission):
                     return earlier  # whatever the URL leads to by now
-                values = await self._fetching.replace(tenant_id, values, remote)
+                values = await self._fetching.replace(principal, values, remote)
             await self._check_images(tenant_id, workflow, values)
         else:
             graph, values = submission.graph, submission.values or {}
