@@ -347,7 +347,8 @@ class Driver(Protocol):
         """What the server can do. Slow on large installations."""
 
     async def prompts(self) -> list[str]:
-        """The prompts that wait or run on the server, whoever sent them; those that run come last."""
+        """The prompts that wait or run on the server, whoever sent them; those that run come last, so that to stop them in
+        this order lets none begin because another ended."""
 
     async def send(self, prompt_id: str, graph: Mapping[str, Any]) -> Mapping[str, Failure]:
         """Queues a graph. Returns the output nodes that the server will leave out, and why. Raises `Refused` when it will

@@ -34,7 +34,6 @@ PAGE = 64
 FIRST_GUESS = 1.0
 """Seconds that a job is taken to need while nothing is known of its like."""
 
-
 MAX_BEYOND = 500
 """Kinds of jobs out of reach that a page leaves out; those of any further kind are read, and passed over."""
 

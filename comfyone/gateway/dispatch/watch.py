@@ -98,9 +98,7 @@ class Watch:
         try:
             there = await self._link.driver.prompts()
             followed = self._link.prompts
-            strangers = [
-                prompt_id for prompt_id in there if prompt_id not in followed
-            ]  # none begins because another ends
+            strangers = [prompt_id for prompt_id in there if prompt_id not in followed]
             for prompt_id in await self._store.read(lambda session: session.engine.closed(strangers)):
                 logger.info(
                     "backend {}: prompt {} is not ours any more, and is stopped", self._link.backend.name, prompt_id

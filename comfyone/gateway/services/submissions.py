@@ -38,6 +38,7 @@ MAX_KEY = 255
 
 ID_MARK = b"-7"
 """In the text of every id that we make, before its third group: they are UUIDs of version 7."""
+
 MAX_FILES = 1000
 """Files that one job may need."""
 

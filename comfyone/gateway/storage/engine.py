@@ -157,11 +157,11 @@ class SqlEngine:
         the second backend: it would only kill a third.
         """
         if self._job(job.id).cancelling:
-            return self.end(job, JobState.CANCELLED, now, outcome=f"cancelled; {reason}")
+            return self.end(job, JobState.CANCELLED, now, outcome=f"cancelled; {reason}", started=started)
         if fatal and (killed := self._killed(job)):
             text = f"{killed + 1} backends died or got stuck with it; the last: {reason}"
             poison = Failure("poison", text, hint="run it alone on a backend that you watch, with smaller values")
-            return self.end(job, JobState.FAILED, now, outcome=reason, failure=poison, fatal=True)
+            return self.end(job, JobState.FAILED, now, outcome=reason, failure=poison, started=started, fatal=True)
         moved = transition(
             self._sql,
             job.id,

@@ -376,12 +376,13 @@ class SqlTenantDoor:
         add_event(self._sql, JobEvent(self._tenant, job_id, row[0], "priority", now, {"priority": priority}))
 
     def conditions(self, key: str, limit: int) -> list[ConditionChange]:
-        """What became of a backend, the latest first."""
+        """What became of a backend, the latest first. Of one that all share no reasons: they tell where it is."""
+        backend = self.backend(key)
         rows = self._sql.all(
             "SELECT at, condition, reason FROM backend_history WHERE backend_id = ? ORDER BY id DESC LIMIT ?",
-            (self.backend(key).id, limit),
+            (backend.id, limit),
         )
-        return [ConditionChange(*row) for row in rows]
+        return [ConditionChange(at, condition, None if backend.shared else reason) for at, condition, reason in rows]
 
     def _use(self, job: NewJob) -> None:
         """Keeps the files that a job needs from being deleted before it has ended."""
