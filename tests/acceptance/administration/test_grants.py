@@ -134,6 +134,19 @@ def test_a_shared_backend_that_is_dead_does_not_tell_where(acme: Tenant, operato
     assert "127.0.0.1" not in str(seen)
 
 
+def test_the_history_of_a_shared_backend_does_not_tell_where_it_is(acme: Tenant, operator: Operator) -> None:
+    with Sandbox() as flaky:
+        operator.share("flaky", flaky.url)
+        eventually(lambda: acme.get("/v1/backends/flaky").data["is_live"])
+        flaky.stop_listening()
+        flaky.drop_sockets()
+        eventually(lambda: not acme.get("/v1/backends/flaky").data["is_live"])
+        changes = eventually(lambda: (told := acme.get("/v1/backends/flaky/history").data)[1:] and told)
+        assert [change["condition"] for change in changes] == ["unreachable", "live"]
+        assert [change["reason"] for change in changes] == [None, None]
+    operator.call("DELETE", "/admin/v1/backends/flaky")
+
+
 def test_only_the_operator_changes_a_shared_backend(
     acme: Tenant, operator: Operator, shared: dict[str, Any], gateway: Any
 ) -> None:
