@@ -22,7 +22,8 @@ RECOUNT = 60.0
 """Seconds for which a count of all rows is good: until then only what came since is counted, and added."""
 
 GLANCE = 2.0
-"""Seconds for which a count is good for refusing an upload of which nothing has been read."""
+"""Seconds for which what was found is good enough to take a job, whose results count only when they come, and for refusing
+an upload of which nothing has been read."""
 
 MAX_TENANTS = 10_000
 
@@ -47,14 +48,27 @@ class Quota:
         self._most = most
         self._clock = clock
         self._counts: OrderedDict[str, _Count] = OrderedDict()
+        self._glances: OrderedDict[str, _Count] = OrderedDict()
 
     def most(self, principal: Principal) -> int | None:
         """Bytes that a tenant may keep."""
         own = principal.policy.max_bytes
         return self._most if own is None else own
 
+    async def require_any(self, principal: Principal) -> None:
+        """Before a job is queued: whether the tenant has not more than it may already. As it was found a moment ago.
+
+        Raises:
+            Fault: ``quota_exceeded``.
+        """
+        most, glance = self.most(principal), self._glances.get(principal.tenant_id)
+        if most is None or (glance and glance.bytes <= most and self._clock() - glance.at < GLANCE):
+            return
+        left = await self._room(principal, 0)
+        _keep(self._glances, principal.tenant_id, _Count(most - int(left), self._clock()))
+
     async def require_room(self, principal: Principal, size: int) -> None:
-        """Before anything is read or queued: whether so many bytes more might be kept.
+        """Before anything is read: whether so many bytes more might be kept.
 
         Raises:
             Fault: ``quota_exceeded``.
@@ -112,10 +126,15 @@ class Quota:
         return known.bytes + door.bytes_held(after=known.at - SETTLED)
 
     def _count(self, principal: Principal, door: TenantDoor) -> int:
-        count = self._counts[principal.tenant_id] = _Count(door.bytes_held(), self._clock())
-        if len(self._counts) > MAX_TENANTS:
-            self._counts.popitem(last=False)
+        count = _Count(door.bytes_held(), self._clock())
+        _keep(self._counts, principal.tenant_id, count)
         return count.bytes
 
     def _exceeded(self, principal: Principal) -> Fault:
         return Fault("quota_exceeded", f"the files of this tenant may have {self.most(principal):,} bytes together")
+
+
+def _keep(counts: OrderedDict[str, _Count], tenant_id: str, count: _Count) -> None:
+    counts[tenant_id] = count
+    if len(counts) > MAX_TENANTS:
+        counts.popitem(last=False)

@@ -92,7 +92,7 @@ class Submissions:
         if submission.idempotency_key is not None and not 0 < len(submission.idempotency_key) <= MAX_KEY:
             raise Fault("invalid_body", f"an Idempotency-Key has 1 to {MAX_KEY} characters", field="Idempotency-Key")
         try:
-            await self._quota.require_room(principal, 0)
+            await self._quota.require_any(principal)
             return await self._checked(principal, submission)
         except Fault:
             earlier = await self._replayed(principal.tenant_id, submission)
