@@ -373,6 +373,9 @@ class Driver(Protocol):
     def hints(self) -> AsyncIterator[Hint]:
         """What the server's socket says, from the moment it is connected (the first hint) until it is lost."""
 
+    def close(self) -> None:
+        """Drops the connections that are kept for the next call."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reply:

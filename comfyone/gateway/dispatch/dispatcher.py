@@ -142,7 +142,11 @@ class Dispatcher:
         return self.pool(tenant_id) + self.pool(SHARED_POOL)
 
     async def probe(self, backend: Backend) -> None:
-        await self._driver_for(backend).probe()
+        driver = self._driver_for(backend)
+        try:
+            await driver.probe()
+        finally:
+            driver.close()
 
     def health(self, backend_id: str) -> Health:
         link = self._links.get(backend_id)

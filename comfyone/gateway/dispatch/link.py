@@ -198,6 +198,7 @@ class Link:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        self.driver.close()
         self._set_live(False, "detached")
 
     # health
