@@ -47,24 +47,25 @@ def wait_for_ends(server: Server, since: float, count: int) -> None:
 
 
 def check_results(server: Server, since: float, count: int) -> None:
-    """What ended since a time is so many jobs, all succeeded, each with its one file, which lies where it belongs.
+    """What ended since a time is so many jobs, all succeeded, each with its one file, whose bytes lie where they
+    belong.
 
     Raises:
         RuntimeError: It is not so; the message says what is.
     """
     statement = (
-        "SELECT j.state, a.hash, a.size FROM jobs j LEFT JOIN outputs o ON o.job_id = j.id "
+        "SELECT j.state, a.hash, a.size, length(a.content) FROM jobs j LEFT JOIN outputs o ON o.job_id = j.id "
         "LEFT JOIN assets a ON a.id = o.asset_id WHERE j.finished_at > ?"
     )
     with _reading(server) as connection:
         rows = connection.execute(statement, (since,)).fetchall()
-    states = Counter(state for state, _, _ in rows)
+    states = Counter(state for state, *_ in rows)
     if states != {"succeeded": count}:
         raise RuntimeError(f"of {count} jobs there should be one result each, but there are {dict(states)}")
-    for _, hash_, size in rows:
+    for _, hash_, size, held in rows:
         file = server.state / "files" / hash_[:2] / hash_
-        if not file.exists() or file.stat().st_size != size:
-            raise RuntimeError(f"a job has succeeded, but its result is not at {file}")
+        if size != (held or (file.exists() and file.stat().st_size)):
+            raise RuntimeError(f"a job has succeeded, but its result is neither in the database nor at {file}")
 
 
 def _ended(connection: sqlite3.Connection, since: float) -> int:

@@ -30,6 +30,7 @@ def gateway(
     max_body: Annotated[int | None, typer.Option(help=_help("max_body"))] = None,
     max_upload: Annotated[int | None, typer.Option(help=_help("max_upload"))] = None,
     max_bytes: Annotated[int | None, typer.Option(help=_help("max_bytes"))] = None,
+    inline_size: Annotated[int | None, typer.Option(help=_help("inline_size"))] = None,
     upload_ttl: Annotated[float | None, typer.Option(help=_help("upload_ttl"))] = None,
     max_sockets: Annotated[int | None, typer.Option(help=_help("max_sockets"))] = None,
     max_queued: Annotated[int | None, typer.Option(help=_help("max_queued"))] = None,

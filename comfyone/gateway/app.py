@@ -116,7 +116,7 @@ async def open_gateway(settings: GatewaySettings, limits: Limits | None = None) 
     with _locked(settings.state_dir):
         store = SqliteStore(database_path(settings.state_dir), publish, job_message)
         graphs = Graphs(store)
-        blobs = LocalBlobs(settings.state_dir / "files")
+        blobs = LocalBlobs(settings.state_dir / "files", settings.inline_size)
         async with client_session() as session, open_guard(settings.allow_private, version("comfyone")) as outbound:
 
             def driver_for(backend: Backend) -> ComfyUIDriver:

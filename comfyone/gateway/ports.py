@@ -23,7 +23,7 @@ from comfyone.gateway.domain.audit import AuditEntry
 from comfyone.gateway.domain.backends import Backend, BackendState, ConditionChange, Health
 from comfyone.gateway.domain.catalogue import Catalogue
 from comfyone.gateway.domain.evidence import FileRef, Hint, Whereabouts
-from comfyone.gateway.domain.files import Asset, Blob, Output
+from comfyone.gateway.domain.files import Asset, Blob, Content, Output
 from comfyone.gateway.domain.jobs import Assignment, Failure, Job, JobEvent, JobState, Kind, Needs, NewJob
 from comfyone.gateway.domain.placement import Policy, Slot
 from comfyone.gateway.domain.tenants import ApiKey, Tenant, TenantPolicy
@@ -114,7 +114,8 @@ class TenantDoor(Protocol):
 
     def asset(self, asset_id: str) -> Asset: ...
     def assets(self, asset_ids: Iterable[str]) -> dict[str, Asset]: ...
-    def add_asset(self, asset: Asset, *, uploaded: bool) -> Asset: ...
+    def content(self, asset_id: str) -> bytes | None: ...
+    def add_asset(self, asset: Asset, *, uploaded: bool, content: bytes | None = None) -> Asset: ...
     def delete_asset(self, asset_id: str) -> Asset: ...
     def holds(self, hash: str) -> bool: ...
     def bytes_held(self, after: float | None = None) -> int: ...
@@ -294,7 +295,7 @@ class Store(Protocol):
 
 
 class Blobs(Protocol):
-    """Bytes under their blake3 hash."""
+    """Bytes under their blake3 hash; when they are few, `put` gives them back instead of storing them."""
 
     async def put(self, chunks: AsyncIterator[bytes], *, limit: int | None = None) -> Blob: ...
     def path(self, hash: str) -> Path: ...
@@ -360,7 +361,7 @@ class Driver(Protocol):
     async def stop(self, prompt_id: str) -> None:
         """Takes a prompt out of the queue or interrupts it, and touches no other."""
 
-    async def place(self, name: str, path: Path) -> str:
+    async def place(self, name: str, content: Content) -> str:
         """Puts a file among the server's inputs; returns the value that names it in a graph. Raises `Refused` when the
         server takes no file as large."""
 

@@ -13,7 +13,7 @@ import requests
 from tests.acceptance.conftest import Tenant
 from tests.graphs import tiny
 from tests.support.gateway import GatewayProcess
-from tests.support.pictures import png
+from tests.support.pictures import large_png, png
 from tests.support.v1 import read
 
 CONTENT = bytes(range(256)) * 2000  # more than is read in one go
@@ -123,6 +123,23 @@ def test_parts_of_a_file_make_up_the_whole(acme: Tenant, url: str) -> None:
     assert b"".join(parts) == CONTENT
 
 
+def test_a_file_of_few_bytes_is_sent_in_the_same_ways(acme: Tenant) -> None:
+    content = CONTENT[:1000]
+    url = acme.upload("few.bin", content).data["url"]
+    whole = get(acme, url)
+    assert (whole.status_code, whole.content, whole.headers["content-length"]) == (200, content, "1000")
+    head = acme.raw("HEAD", url)
+    assert (head.content, head.headers["content-length"]) == (b"", "1000")
+    assert get(acme, url, If_None_Match=whole.headers["etag"]).status_code == 304
+    part = get(acme, url, Range="bytes=-5")
+    assert (part.status_code, part.content, part.headers["content-range"]) == (206, content[-5:], "bytes 995-999/1000")
+    several = get(acme, url, Range="bytes=0-1,998-")
+    assert len(several.content) == int(several.headers["content-length"])
+    assert b"\r\n\r\n" + content[:2] + b"\r\n--" in several.content
+    assert b"\r\n\r\n" + content[998:] + b"\r\n--" in several.content
+    read(get(acme, url, Range="bytes=1000-")).fails("range_unsatisfiable", "Range")
+
+
 @pytest.mark.parametrize(
     "name",
     [
@@ -198,7 +215,7 @@ def test_a_result_is_sent_in_parts_too(shop: Tenant) -> None:
 def test_one_content_of_many_tenants_lies_on_the_disk_once(
     acme: Tenant, rival: Tenant, gateway: GatewayProcess
 ) -> None:
-    content = png((77, 78, 79))
+    content = large_png((77, 78, 79))
     records = [
         acme.upload("a.png", content).data,
         acme.upload("b.png", content).data,

@@ -12,7 +12,7 @@ from comfyone import ConnectionError
 from tests.acceptance.conftest import Tenant
 from tests.graphs import invert_upload, tiny
 from tests.support.gateway import GatewayProcess
-from tests.support.pictures import png
+from tests.support.pictures import large_png, png
 
 CONTENT = png()
 
@@ -152,7 +152,7 @@ def test_a_job_that_names_a_file_of_nobody_or_of_others_is_refused(shop: Tenant,
 
 
 def test_a_job_whose_bytes_are_gone_from_the_disk_fails_and_says_so(shop: Tenant, gateway: GatewayProcess) -> None:
-    content = png((9, 8, 7))
+    content = large_png((9, 8, 7))
     record = shop.upload("photo.png", content).data
     (gateway.state / "files" / record["hash"][:2] / record["hash"]).unlink()
     body = {"workflow": invert_upload(record["Path"]), "outputs": ["3"]}

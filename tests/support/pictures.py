@@ -6,7 +6,7 @@ from io import BytesIO
 
 from PIL import Image
 
-__all__ = ["opened", "picture", "png"]
+__all__ = ["large_png", "opened", "picture", "png"]
 
 
 def picture(color: tuple[int, int, int] = (200, 100, 50), size: int = 16) -> Image.Image:
@@ -19,6 +19,13 @@ def picture(color: tuple[int, int, int] = (200, 100, 50), size: int = 16) -> Ima
 def png(color: tuple[int, int, int] = (200, 100, 50), size: int = 16) -> bytes:
     buffer = BytesIO()
     picture(color, size).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def large_png(color: tuple[int, int, int] = (200, 100, 50)) -> bytes:
+    """One whose bytes are too many for the gateway's database."""
+    buffer = BytesIO()
+    Image.new("RGB", (96, 96), color).save(buffer, format="PNG", compress_level=0)
     return buffer.getvalue()
 
 

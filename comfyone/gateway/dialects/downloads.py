@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from comfyone.errors import Fault
 from comfyone.gateway.dialects.conditions import Version, parts_of
-from comfyone.gateway.domain.files import Asset
+from comfyone.gateway.domain.files import Asset, Content
 
 __all__ = ["file_response"]
 
@@ -30,7 +30,7 @@ Piece = bytes | tuple[int, int]
 """What an answer's body is made of: bytes, or a part of the file (first byte, byte after the last)."""
 
 
-def file_response(request: Request, asset: Asset, path: Path) -> Response:
+def file_response(request: Request, asset: Asset, content: Content) -> Response:
     """The answer to a GET or HEAD of an asset.
 
     Raises:
@@ -40,21 +40,21 @@ def file_response(request: Request, asset: Asset, path: Path) -> Response:
     headers = {**_headers(asset), "ETag": version.etag, "Last-Modified": version.last_modified}
     if version.is_known(request.headers):
         return Response(status_code=304, headers=headers)
-    size = _size(path, asset)
+    size = _size(content, asset)
     headers |= {"Content-Type": asset.mime, "Accept-Ranges": "bytes", "Content-Length": str(size)}
     if request.method == "HEAD":  # which knows no parts
         return Response(headers=headers)
     parts = parts_of(request.headers.get("range"), size) if version.is_continued(request.headers) else None
     if parts is None:
-        return _FileAnswer(path, [(0, size)], 200, headers)
+        return _answer(content, [(0, size)], 200, headers)
     if not parts:
         message = f"'{asset.name}' has {size:,} bytes, none of them in this range"
         raise Fault("range_unsatisfiable", message, field="Range", headers={"Content-Range": f"bytes */{size}"})
     if len(parts) == 1:
         [(start, end)] = parts
         headers |= {"Content-Range": f"bytes {start}-{end - 1}/{size}", "Content-Length": str(end - start)}
-        return _FileAnswer(path, parts, 206, headers)
-    return _several(path, parts, size, headers)
+        return _answer(content, parts, 206, headers)
+    return _several(content, parts, size, headers)
 
 
 def _headers(asset: Asset) -> dict[str, str]:
@@ -67,19 +67,19 @@ def _headers(asset: Asset) -> dict[str, str]:
     }
 
 
-def _size(path: Path, asset: Asset) -> int:
+def _size(content: Content, asset: Asset) -> int:
     try:
-        return path.stat().st_size
+        return len(content) if isinstance(content, bytes) else content.stat().st_size
     except FileNotFoundError as error:
         raise Fault("not_found", f"the bytes of '{asset.name}' are gone", field="id") from error
 
 
-def _several(path: Path, parts: Sequence[tuple[int, int]], size: int, headers: dict[str, str]) -> Response:
+def _several(content: Content, parts: Sequence[tuple[int, int]], size: int, headers: dict[str, str]) -> Response:
     boundary = secrets.token_hex(16)
     pieces = list(_framed(parts, size, boundary, headers["Content-Type"]))
     length = sum(len(piece) if isinstance(piece, bytes) else piece[1] - piece[0] for piece in pieces)
     headers |= {"Content-Type": f"multipart/byteranges; boundary={boundary}", "Content-Length": str(length)}
-    return _FileAnswer(path, pieces, 206, headers)
+    return _answer(content, pieces, 206, headers)
 
 
 def _framed(parts: Sequence[tuple[int, int]], size: int, boundary: str, mime: str) -> Iterator[Piece]:
@@ -89,6 +89,13 @@ def _framed(parts: Sequence[tuple[int, int]], size: int, boundary: str, mime: st
         yield start, end
         yield b"\r\n"
     yield f"--{boundary}--\r\n".encode()
+
+
+def _answer(content: Content, pieces: Sequence[Piece], status: int, headers: dict[str, str]) -> Response:
+    if isinstance(content, Path):
+        return _FileAnswer(content, pieces, status, headers)
+    body = b"".join(piece if isinstance(piece, bytes) else content[slice(*piece)] for piece in pieces)
+    return Response(body, status, headers)
 
 
 class _FileAnswer(Response):

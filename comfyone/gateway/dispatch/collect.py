@@ -67,7 +67,7 @@ class Collector:
         if item.file is None:
             return Output(item.node_id, item.kind, value=msgspec.json.encode(item.value))
         blob = await self._blob(item.file)
-        if not self._blobs.renew(blob.hash):
+        if blob.content is None and not self._blobs.renew(blob.hash):
             # It came hours ago, early in a long run, and has been swept as nobody's.
             self._fetching.pop(item.file)
             self.start([item])
@@ -75,7 +75,7 @@ class Collector:
         name = plain_name(item.file.filename, "output")
         mime = blob.mime or mime_of_name(name)
         asset = Asset(new_id(), self._tenant_id, blob.hash, name, mime, blob.size, time.time())
-        return Output(item.node_id, kind_of(mime), name, asset)
+        return Output(item.node_id, kind_of(mime), name, asset, content=blob.content)
 
     async def _blob(self, file: FileRef) -> Blob:
         try:

@@ -6,7 +6,6 @@ import asyncio
 import random
 import time
 from contextlib import suppress
-from pathlib import Path
 from typing import Protocol
 
 from loguru import logger
@@ -16,6 +15,7 @@ from comfyone.gateway.domain.backends import Backend, BackendState, Condition, H
 from comfyone.gateway.domain.catalogue import Catalogue
 from comfyone.gateway.domain.circuit import Circuit
 from comfyone.gateway.domain.evidence import Hint, HintKind, Unreachable
+from comfyone.gateway.domain.files import Content
 from comfyone.gateway.domain.placement import Slot
 from comfyone.gateway.ports import Driver
 
@@ -170,7 +170,7 @@ class Link:
         meant, at = self._interrupted
         return meant != prompt_id and time.monotonic() - at < INTERRUPTED_LATELY
 
-    async def place(self, name: str, path: Path) -> str:
+    async def place(self, name: str, content: Content) -> str:
         """The value that names a file there; each file is sent once while the connection lasts.
 
         Raises:
@@ -181,7 +181,7 @@ class Link:
                 if name not in self._placed:
                     if len(self._placed) >= MAX_PLACED:
                         self._placed.pop(next(iter(self._placed)))
-                    self._placed[name] = await self.driver.place(name, path)
+                    self._placed[name] = await self.driver.place(name, content)
                 return self._placed[name]
         finally:
             self._placing.pop(name, None)

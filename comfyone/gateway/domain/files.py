@@ -6,7 +6,8 @@ import mimetypes
 import re
 import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from comfyone.errors import Fault
@@ -14,6 +15,7 @@ from comfyone.errors import Fault
 __all__ = [
     "Asset",
     "Blob",
+    "Content",
     "Output",
     "asset_ids_in",
     "asset_path",
@@ -41,13 +43,19 @@ _DIRECTIONS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\
 """What turns the direction of writing, with which ``exe.png`` can be made to look like ``gnp.exe``."""
 
 
+Content = bytes | Path
+"""The bytes of an asset, or where they are."""
+
+
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """Bytes in the blob store: their blake3 hash (hex) and size, and what their first bytes say they are."""
+    """Bytes that were put: their blake3 hash (hex) and size, and what their first bytes say they are. When they are few they
+    are nowhere but in ``content``, to be kept with their asset."""
 
     hash: str
     size: int
     mime: str | None
+    content: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +81,7 @@ class Output:
     name: str | None = None
     asset: Asset | None = None
     value: bytes | None = None
+    content: bytes | None = field(default=None, repr=False)  # on its way to be stored, of an asset of few bytes
 
 
 _MAGIC: tuple[tuple[int, bytes, str], ...] = (

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from pathlib import Path
-from typing import Any
+from io import BytesIO
+from typing import IO, Any
 
 import aiohttp
 import msgspec
@@ -23,6 +23,7 @@ from comfyone.gateway.domain.evidence import (
     Whereabouts,
     WrongServer,
 )
+from comfyone.gateway.domain.files import Content
 from comfyone.gateway.domain.jobs import Failure
 from comfyone.gateway.drivers.frames import GREETING, Frames
 from comfyone.gateway.drivers.http import CALL_SECONDS, Answer, Http
@@ -116,8 +117,9 @@ class ComfyUIDriver:
         if where_in_queue(await self._get("/queue"), prompt_id) is Where.RUNNING:
             await self._tell("/interrupt", {"prompt_id": prompt_id})
 
-    async def place(self, name: str, path: Path) -> str:
-        status, answer = await self._upload(name, path)
+    async def place(self, name: str, content: Content) -> str:
+        with BytesIO(content) if isinstance(content, bytes) else content.open("rb") as file:
+            status, answer = await self._upload(name, file)
         if status == 413:
             text = f"the server takes no file as large as '{name}'"
             raise Refused(Failure("rejected", text, hint="start ComfyUI with a larger --max-upload-size"))
@@ -126,19 +128,18 @@ class ComfyUIDriver:
         subfolder = answer.get("subfolder")
         return f"{subfolder}/{answer['name']}" if subfolder else str(answer["name"])
 
-    async def _upload(self, name: str, path: Path) -> tuple[int, Any]:
-        with path.open("rb") as file:
-            form = aiohttp.FormData({"type": "input", "subfolder": INPUT_FOLDER, "overwrite": "true"})
-            form.add_field("image", file, filename=name, content_type="application/octet-stream")
-            try:
-                async with self._session.post(
-                    f"{self._url}/upload/image", data=form, timeout=_UPLOAD, allow_redirects=False
-                ) as response:
-                    return response.status, _decoded(await response.read())
-            except aiohttp.ClientConnectorError as error:
-                raise Unsent(f"{self._url} cannot be reached: {_reason(error)}") from error
-            except (aiohttp.ClientError, TimeoutError, asyncio.IncompleteReadError, OSError) as error:
-                raise Unreachable(f"{self._url} did not answer POST /upload/image: {_reason(error)}") from error
+    async def _upload(self, name: str, file: IO[bytes]) -> tuple[int, Any]:
+        form = aiohttp.FormData({"type": "input", "subfolder": INPUT_FOLDER, "overwrite": "true"})
+        form.add_field("image", file, filename=name, content_type="application/octet-stream")
+        try:
+            async with self._session.post(
+                f"{self._url}/upload/image", data=form, timeout=_UPLOAD, allow_redirects=False
+            ) as response:
+                return response.status, _decoded(await response.read())
+        except aiohttp.ClientConnectorError as error:
+            raise Unsent(f"{self._url} cannot be reached: {_reason(error)}") from error
+        except (aiohttp.ClientError, TimeoutError, asyncio.IncompleteReadError, OSError) as error:
+            raise Unreachable(f"{self._url} did not answer POST /upload/image: {_reason(error)}") from error
 
     async def fetch(self, file: FileRef) -> AsyncIterator[bytes]:
         query = {"filename": file.filename, "subfolder": file.subfolder, "type": file.type}

@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 from comfyone.errors import Fault
 from comfyone.gateway.domain.addresses import AddressRefused, is_remote
 from comfyone.gateway.domain.evidence import Unreachable
-from comfyone.gateway.domain.files import Asset, asset_path, mime_of_name
+from comfyone.gateway.domain.files import Asset, Blob, asset_path, mime_of_name
 from comfyone.gateway.domain.ids import new_id
 from comfyone.gateway.domain.tenants import Principal
 from comfyone.gateway.domain.workflows import InputSpec, InputType, Values, Workflow
@@ -76,24 +76,24 @@ class Fetching:
         """
         tasks = [asyncio.create_task(self._asset(principal, spec, url)) for spec, url in images]
         try:
-            assets = await asyncio.gather(*tasks)
+            fetched = await asyncio.gather(*tasks)
         finally:
             for task in tasks:
                 task.cancel()
 
         def keep(session: Session) -> list[Asset]:
             door = session.tenant(principal.tenant_id)
-            for asset in assets:
+            for asset, _ in fetched:
                 self._quota.admit(principal, door, asset)
-            return [door.add_asset(asset, uploaded=True) for asset in assets]
+            return [door.add_asset(asset, uploaded=True, content=blob.content) for asset, blob in fetched]
 
         replaced = {node_id: dict(params) for node_id, params in values.items()}
         for (spec, _), asset in zip(images, await self._store.write(keep), strict=True):
             replaced[spec.id][spec.name] = asset_path(asset)
         return replaced
 
-    async def _asset(self, principal: Principal, spec: InputSpec, url: str) -> Asset:
-        """An image in the blob store, and the asset that is to be kept of it."""
+    async def _asset(self, principal: Principal, spec: InputSpec, url: str) -> tuple[Asset, Blob]:
+        """The asset that is to be kept of an image, and its bytes."""
         try:
             async with (
                 self._turn(principal.tenant_id),
@@ -122,7 +122,8 @@ class Fetching:
             text = f"{spec.label}: what the URL leads to is {blob.mime or 'no known medium'}, not an image"
             raise Fault("invalid_input", text, field=spec.name, hint="give the URL of a picture itself")
         mime, now, tenant_id = blob.mime or "", time.time(), principal.tenant_id
-        return Asset(new_id(), tenant_id, blob.hash, image_name(url, mime), mime, blob.size, now, now + KEPT_SECONDS)
+        name = image_name(url, mime)
+        return Asset(new_id(), tenant_id, blob.hash, name, mime, blob.size, now, now + KEPT_SECONDS), blob
 
     @asynccontextmanager
     async def _turn(self, tenant_id: str) -> AsyncIterator[None]:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 from comfyone.errors import Fault
-from comfyone.gateway.domain.files import Asset, Blob, check_file_name, mime_of_name
+from comfyone.gateway.domain.files import Asset, Blob, Content, check_file_name, mime_of_name
 from comfyone.gateway.domain.ids import new_id
 from comfyone.gateway.domain.tenants import Principal, Scope
 from comfyone.gateway.ports import Blobs, Session, Store
@@ -72,14 +71,19 @@ class Files:
         def add(session: Session) -> Asset:
             door = session.tenant(principal.tenant_id)
             self._quota.admit(principal, door, asset)
-            return door.add_asset(asset, uploaded=True)
+            return door.add_asset(asset, uploaded=True, content=blob.content)
 
         return await self._store.write(add)
 
-    async def get(self, principal: Principal, asset_id: str) -> tuple[Asset, Path]:
+    async def get(self, principal: Principal, asset_id: str) -> tuple[Asset, Content]:
         principal.require(Scope.JOBS)
-        asset = await self._store.read(lambda session: session.tenant(principal.tenant_id).asset(asset_id))
-        return asset, self._blobs.path(asset.hash)
+
+        def query(session: Session) -> tuple[Asset, bytes | None]:
+            door = session.tenant(principal.tenant_id)
+            return door.asset(asset_id), door.content(asset_id)
+
+        asset, content = await self._store.read(query)
+        return asset, content or self._blobs.path(asset.hash)
 
     async def delete(self, principal: Principal, asset_id: str) -> None:
         """Raises:

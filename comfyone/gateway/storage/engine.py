@@ -324,7 +324,9 @@ class SqlEngine:
     def _add_outputs(self, job: Job, outputs: Sequence[Output], now: float) -> None:
         door = SqlTenantDoor(self._sql, job.tenant_id)
         for position, output in enumerate(outputs):
-            asset = door.add_asset(replace(output.asset, created_at=now), uploaded=False) if output.asset else None
+            asset = output.asset and door.add_asset(
+                replace(output.asset, created_at=now), uploaded=False, content=output.content
+            )
             self._sql.run(
                 "INSERT INTO outputs (job_id, position, node_id, kind, name, asset_id, value) VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (job.id, position, output.node_id, output.kind, output.name, asset.id if asset else None, output.value),

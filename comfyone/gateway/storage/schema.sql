@@ -82,7 +82,7 @@ CREATE TABLE workflow_versions (
     PRIMARY KEY (workflow_id, version)
 );
 
--- One row a content and name; the bytes lie in the blob store under their hash.
+-- One row a content and name.
 CREATE TABLE assets (
     id TEXT PRIMARY KEY,
     tenant_id TEXT NOT NULL REFERENCES tenants (id),
@@ -93,6 +93,7 @@ CREATE TABLE assets (
     uploaded BIGINT NOT NULL,  -- 1: kept until its owner deletes it; 0: kept as long as a job's output needs it
     created_at DOUBLE PRECISION NOT NULL,
     expires_at DOUBLE PRECISION,  -- when an upload may go, unless a job needs it; NULL: never
+    content BYTEA,  -- its bytes, when they are few; NULL: they lie in the blob store under their hash
     UNIQUE (tenant_id, hash, name)
 );
 

@@ -22,7 +22,7 @@ __all__ = ["SCHEMA_VERSION", "SqliteStore", "StateError", "connect", "transactio
 
 T = TypeVar("T")
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 BUSY_SECONDS = 10
 CACHE_KIB = 64 * 1024
 CHECKPOINT_PAGES = 8000

@@ -54,8 +54,8 @@ _NEW_JOB = (
     "VALUES (?, ?, ?, ?, 'queued', ?, ?, ?, ?, ?, 0, 0, ?, ?, ?, ?, 1, ?, ?, 0)"
 )
 _NEW_ASSET = (
-    "INSERT INTO assets (id, tenant_id, hash, name, mime, size, uploaded, created_at, expires_at) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (tenant_id, hash, name) DO UPDATE SET expires_at = CASE "
+    "INSERT INTO assets (id, tenant_id, hash, name, mime, size, uploaded, created_at, expires_at, content) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (tenant_id, hash, name) DO UPDATE SET expires_at = CASE "
     "WHEN excluded.uploaded = 0 THEN assets.expires_at WHEN assets.uploaded = 0 THEN excluded.expires_at "
     "WHEN excluded.expires_at > assets.expires_at OR excluded.expires_at IS NULL THEN excluded.expires_at "
     "ELSE assets.expires_at END, uploaded = CASE WHEN excluded.uploaded = 1 THEN 1 ELSE assets.uploaded END "
@@ -230,7 +230,12 @@ class SqlTenantDoor:
         )
         return {row[0]: asset_of(row) for row in rows}
 
-    def add_asset(self, asset: Asset, *, uploaded: bool) -> Asset:
+    def content(self, asset_id: str) -> bytes | None:
+        """The bytes of an asset, when they are few; None: they lie in the blob store."""
+        row = self._sql.one("SELECT content FROM assets WHERE id = ? AND tenant_id = ?", (asset_id, self._tenant))
+        return row[0] if row else None
+
+    def add_asset(self, asset: Asset, *, uploaded: bool, content: bytes | None = None) -> Asset:
         """The asset; or the one the tenant has already with this content and name, kept as long as the longer of the two."""
         row = self._sql.one(
             _NEW_ASSET,
@@ -244,6 +249,7 @@ class SqlTenantDoor:
                 int(uploaded),
                 asset.created_at,
                 asset.expires_at,
+                content,
             ),
         )
         assert row is not None

@@ -12,7 +12,7 @@ from comfyone.emulator import Sandbox, server
 from tests.acceptance.engine.conftest import MakeLab
 from tests.acceptance.engine.lab import PATIENCE, Lab, color_of, eventually, inverted
 from tests.graphs import Graph, empty, invert_upload, node, save
-from tests.support.pictures import png
+from tests.support.pictures import large_png, png
 
 COLOR = (10, 20, 30)
 WANTED = inverted(0x0A141E)
@@ -50,6 +50,13 @@ def test_a_file_is_placed_once_for_many_jobs(lab: MakeLab) -> None:
     other = uploaded(with_one, (0, 0, 0))
     assert color_of(with_one.submit(invert_upload(other))) == (255, 255, 255)
     assert len(with_one.sandboxes[0].files.uploads) == 2
+
+
+def test_a_file_of_many_bytes_is_placed_like_one_of_few(lab: MakeLab) -> None:
+    with_one = lab(1)
+    path = str(with_one.api.upload_file(large_png(COLOR), name="large.png").data["Path"])
+    all_done(with_one, [with_one.submit(graph) for graph in several(path)[:2]])
+    assert len(with_one.sandboxes[0].files.uploads) == 1
 
 
 def test_each_backend_gets_it_once(lab: MakeLab) -> None:

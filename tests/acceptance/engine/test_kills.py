@@ -101,8 +101,9 @@ def test_a_job_that_ended_while_the_gateway_was_away_has_its_result_fetched(own_
     lab.assert_ran_once(job)
 
 
-def test_a_kill_while_results_are_fetched_loses_none(own_lab: MakeLab) -> None:
-    lab = own_lab(slow_requests={"/view": 30.0})
+@pytest.mark.parametrize("inline_size", [0, 16384])
+def test_a_kill_while_results_are_fetched_loses_none(own_lab: MakeLab, inline_size: int) -> None:
+    lab = own_lab(slow_requests={"/view": 30.0}, settings={"inline_size": inline_size})
     job = lab.submit(tiny(color=7))
     eventually(lambda: [record.outcome for record in lab.executions(job)] == ["success"])
     assert job.status().state in ("dispatched", "running"), "finished without its result"
@@ -168,7 +169,7 @@ def _slow_and_inverted(color: int, steps: int) -> dict[str, dict[str, object]]:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_kills_at_random_moments_lose_no_job_and_repeat_none(own_lab: MakeLab, seed: int) -> None:
-    lab, chance = own_lab(2), random.Random(seed)
+    lab, chance = own_lab(2, settings={"inline_size": seed % 2 * 16384}), random.Random(seed)
     submitter = Submitter(lab, random.Random(seed + 100))
     submitter.start()
     try:

@@ -33,6 +33,20 @@ async def test_a_blob_is_kept_under_its_hash_whatever_its_size(tmp_path: Path, s
     assert files_in(tmp_path) == [blobs.path(blob.hash)]
 
 
+@pytest.mark.parametrize("size", [1, 99, 100])
+async def test_few_bytes_are_given_back_and_not_stored(tmp_path: Path, size: int) -> None:
+    blobs, content = LocalBlobs(tmp_path, small=100), os.urandom(size)
+    blob = await blobs.put(chunks(content[:1], content[1:]))
+    assert (blob.hash, blob.size, blob.content) == (blake3(content).hexdigest(), size, content)
+    assert files_in(tmp_path) == []
+
+
+async def test_more_than_few_bytes_are_stored(tmp_path: Path) -> None:
+    blob = await LocalBlobs(tmp_path, small=100).put(chunks(bytes(60), bytes(41)))
+    assert blob.content is None
+    assert len(files_in(tmp_path)) == 1
+
+
 async def test_a_sender_that_breaks_off_leaves_nothing_behind(tmp_path: Path) -> None:
     async def broken() -> AsyncIterator[bytes]:
         yield b"half"
