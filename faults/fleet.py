@@ -24,7 +24,10 @@ PATIENCE = 30.0
 
 LOST_AFTER = 3.0
 ATTEMPTS = 5
-GATEWAY = ("--lost-after", str(LOST_AFTER), "--attempts", str(ATTEMPTS))
+INLINE = 550
+"""Bytes of a result up to which it is kept in the database: about half of them are."""
+
+GATEWAY = ("--lost-after", str(LOST_AFTER), "--attempts", str(ATTEMPTS), "--inline-size", str(INLINE))
 DISK_SIZE = 192 * 1024**2
 
 

@@ -146,7 +146,8 @@ class Pool:
             overtaking=self._overtaking,
         )
         slots = {slot.backend_id: slot for slot in free}
-        claims = (session.engine.claim(job, slots[backend_id], new_id(), now) for job, backend_id in placed)
+        claims = [session.engine.claim(job, slots[backend_id], new_id(), now) for job, backend_id in placed]
+        reader.see_who_is_sated()
         room = sum(slot.depth - slot.load for slot in free)
         again = bool(placed) and reader.stopped_short and room > len(placed)
         return _Claims([claim for claim in claims if claim], reader.sated, again)
@@ -173,27 +174,31 @@ class _Reader:
         self._slots = slots
         self._now = now
         self._beyond: dict[Kind, None] = {}
-        self._unread: set[str] = set()
+        self._read: dict[str, bool] = {}  # tenant → whether its queue goes on behind what was read of it
         self._first = min(PAGE, sum(slot.depth - slot.load for slot in slots) + 1)
 
     @property
     def stopped_short(self) -> bool:
         """Whether a queue goes on behind what was read of it."""
-        return bool(self._unread)
+        return any(self._read.values())
+
+    def see_who_is_sated(self) -> None:
+        """Notices whose whole queue was read and placed: they need not be asked again before something new comes."""
+        for tenant_id, goes_on in self._read.items():
+            if not goes_on and not self._session.engine.has_waiting(tenant_id):
+                self.sated.append(tenant_id)
 
     def queue(self, tenant_id: str) -> Iterator[Job]:
         after: Job | None = None
-        self._unread.add(tenant_id)
         while True:
             most = PAGE if after else self._first
             beyond = list(islice(self._beyond, MAX_BEYOND))
             offer = Offer(self._now, [slot.backend_id for slot in self._slots], beyond)
             page = self._session.engine.waiting(tenant_id, offer, after, most)
-            if not page and after is None and not self._session.engine.has_waiting(tenant_id):
-                self.sated.append(tenant_id)
+            self._read[tenant_id] = len(page) == most
             yield from filter(self._within_reach, map(self._with_needs, page))
             if len(page) < most:
-                return self._unread.discard(tenant_id)
+                return
             after = page[-1]
 
     def _with_needs(self, job: Job) -> Job:
