@@ -233,8 +233,8 @@ class Dispatcher:
         for pool in self._pools.values():
             pool.settle(run.assignment, run.seconds)
         if self._terms.capped(run.job.tenant_id):
-            for pool in (run.job.tenant_id, SHARED_POOL):
-                self.has_room(pool)  # the backend was free before: only now may another one of the tenant run
+            for pool_id in (run.job.tenant_id, SHARED_POOL):
+                self.has_room(pool_id)  # the backend was free before: only now may another one of the tenant run
         if not task.cancelled() and (error := task.exception()):
             logger.opt(exception=error).error("job {}: the engine failed; it is looked at again", run.job.id)
             self._take_up_again(run.assignment)

@@ -261,8 +261,9 @@ class SqlEngine:
         return [(row[0], row[1], row[2]) for row in rows]
 
     def placed(self) -> list[Assignment]:
-        """Every job that a backend has or may have: what a new process must look for."""
-        return [Assignment(job_of(row[2:]), row[0], row[1]) for row in self._sql.all(f"{_PLACED} ORDER BY j.id")]
+        """Every job that a backend has or may have, in the order of coming: what a new process must look for."""
+        found = [Assignment(job_of(row[2:]), row[0], row[1]) for row in self._sql.all(_PLACED)]
+        return sorted(found, key=lambda assignment: assignment.job.id)  # SQL would walk along all jobs for that order
 
     def graph(self, job: Job) -> bytes:
         """The graph of a job, as its bytes came in."""

@@ -94,12 +94,10 @@ CREATE TABLE assets (
     created_at DOUBLE PRECISION NOT NULL,
     expires_at DOUBLE PRECISION,  -- when an upload may go, unless a job needs it; NULL: never
     content BYTEA,  -- its bytes, when they are few; NULL: they lie in the blob store under their hash
-    UNIQUE (tenant_id, hash, name)
+    UNIQUE (hash, tenant_id, name)
 );
 
-CREATE INDEX assets_by_hash ON assets (hash);
-CREATE INDEX assets_by_content ON assets (tenant_id, hash, size);
-CREATE INDEX assets_by_age ON assets (tenant_id, created_at);
+CREATE INDEX assets_by_age ON assets (tenant_id, created_at, hash, size);
 CREATE INDEX assets_expiring ON assets (expires_at) WHERE expires_at IS NOT NULL;
 
 CREATE TABLE jobs (

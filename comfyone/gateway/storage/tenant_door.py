@@ -55,7 +55,7 @@ _NEW_JOB = (
 )
 _NEW_ASSET = (
     "INSERT INTO assets (id, tenant_id, hash, name, mime, size, uploaded, created_at, expires_at, content) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (tenant_id, hash, name) DO UPDATE SET expires_at = CASE "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (hash, tenant_id, name) DO UPDATE SET expires_at = CASE "
     "WHEN excluded.uploaded = 0 THEN assets.expires_at WHEN assets.uploaded = 0 THEN excluded.expires_at "
     "WHEN excluded.expires_at > assets.expires_at OR excluded.expires_at IS NULL THEN excluded.expires_at "
     "ELSE assets.expires_at END, uploaded = CASE WHEN excluded.uploaded = 1 THEN 1 ELSE assets.uploaded END "

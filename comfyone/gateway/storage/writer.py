@@ -68,7 +68,8 @@ class Writer:
         self._publish = publish
         self._loop = asyncio.get_running_loop()
         self._pending: list[Command] = []
-        self._urgent = False
+        self._urgent = False  # handing over is due in this turn of the loop
+        self._later: asyncio.TimerHandle | None = None
         self._queue: SimpleQueue[list[Command]] = SimpleQueue()
         self._closed = False
         self._handed = 0  # commands that the thread has and has not answered
@@ -86,15 +87,20 @@ class Writer:
             raise Fault("unavailable", "the gateway is shutting down")
         future: asyncio.Future[Any] = self._loop.create_future()
         self._pending.append((command, future))
-        if not soon and not self._urgent:
+        if self._urgent:
+            return future
+        if not soon:
             self._urgent = True
             self._loop.call_soon(self._hand_over)
-        elif soon and len(self._pending) == 1:
-            self._loop.call_later(SOON, self._hand_over)
+        elif self._later is None:
+            self._later = self._loop.call_later(SOON, self._hand_over)
         return future
 
     def _hand_over(self) -> None:
         self._urgent = False
+        if self._later is not None:
+            self._later.cancel()
+            self._later = None
         batch, self._pending = self._pending, []
         if not batch:
             return
