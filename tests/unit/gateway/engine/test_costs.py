@@ -30,7 +30,9 @@ def a_life(session: SqlSession) -> None:
     assignment = engine.claim(waiting, BOX, new_id(), now)
     assert assignment is not None
     assert not engine.has_waiting(TENANT)
-    assert engine.waiting_tenants() == engine.delayed(now) == door.queue(MOST) == []
+    assert not engine.waiting_tenants()
+    assert not engine.delayed(now)
+    assert not door.queue(MOST)
     assert [one.job.id for one in engine.placed()] == [placed.id for placed in door.placed()] == [job.id]
     engine.begin(assignment.job, now)
     asset = Asset(new_id(), TENANT, new_id(), "a.png", "image/png", 5, now)
