@@ -40,7 +40,7 @@ SOON = 0.02
 
 
 QUICK = 0.003
-"""Seconds that a commit may take, on the average of late, to be done where the loop waits for it."""
+"""Seconds that a flush to disk may take, on the average of late, for the loop to wait for it."""
 
 PATIENCE = 10.0
 """Seconds in which another process, such as the command line, has to be done with the database."""
@@ -72,7 +72,8 @@ class Writer:
         self._later: asyncio.TimerHandle | None = None
         self._queue: SimpleQueue[list[Command]] = SimpleQueue()
         self._closed = False
-        self._handed = 0  # commands that the thread has and has not answered
+        self._free = asyncio.Event()  # the thread has nothing to do; while it has, what comes gathers
+        self._free.set()
         self._pace = 0.0
         connection.execute("PRAGMA busy_timeout = 0")
         self._thread = threading.Thread(target=self._run, name="comfyone-writer", daemon=True)
@@ -101,44 +102,37 @@ class Writer:
         if self._later is not None:
             self._later.cancel()
             self._later = None
-        batch, self._pending = self._pending, []
-        if not batch:
+        if not self._pending or not self._free.is_set():
             return
-        done = self._commit(batch, patience=0.0) if self._handed == 0 and self._pace < QUICK else None
+        batch, self._pending = self._pending[:MAX_BATCH], self._pending[MAX_BATCH:]
+        done = self._commit(batch, patience=0.0) if self._pace < QUICK else None
         if done is None:
-            self._handed += len(batch)
+            self._free.clear()
             self._queue.put(batch)
-        else:
-            self._settle(*done)
+            return
+        self._settle(*done)
+        if len(batch) == MAX_BATCH:
+            self._urgent = True
+            self._loop.call_soon(self._hand_over)
 
     async def close(self) -> None:
         """Commits what waits, then closes the connection and ends the thread."""
         self._closed = True
-        self._hand_over()
+        while self._pending or not self._free.is_set():
+            self._hand_over()
+            await self._free.wait()
         self._queue.put([])
         await asyncio.to_thread(self._thread.join)
 
     def _run(self) -> None:
-        for batch in iter(self._next_batch, []):
+        for batch in iter(self._queue.get, []):
             done = self._commit(batch, patience=self._patience)
             assert done is not None
-            self._loop.call_soon_threadsafe(self._settle_handed, len(batch), *done)
+            self._loop.call_soon_threadsafe(self._settle_handed, *done)
         self._connection.close()
-
-    def _next_batch(self) -> list[Command]:
-        """What waits, as soon as anything does; nothing once the writer is closed."""
-        batch = self._queue.get()
-        while 0 < len(batch) < MAX_BATCH and not self._queue.empty():
-            more = self._queue.get()
-            if not more:
-                self._queue.put([])  # the end: for the next call
-                break
-            batch.extend(more)
-        return batch
 
     def _commit(self, batch: Sequence[Command], *, patience: float) -> Done | None:
         """Runs and commits a batch. None, with nothing done, when the database is taken and we may not wait."""
-        began = time.perf_counter()
         try:
             try:
                 return self._transaction(batch, _perform, patience)
@@ -156,8 +150,6 @@ class Writer:
             with suppress(sqlite3.Error):  # what fails here fails again at the next BEGIN, and is answered there
                 self._rollback()
             return _refused(batch, str(error))
-        finally:
-            self._pace += (time.perf_counter() - began - self._pace) / 8
 
     def _transaction(
         self, batch: Sequence[Command], perform: Callable[[SqlSession, Command], Outcome], patience: float
@@ -166,7 +158,9 @@ class Writer:
         self._begin(patience)
         outcomes = [perform(session, command) for command in batch if not command[1].cancelled()]
         self._finish(session)
+        began = time.perf_counter()
         self._connection.execute("COMMIT")
+        self._pace += (time.perf_counter() - began - self._pace) / 8
         return outcomes, session.events
 
     def _begin(self, patience: float) -> None:
@@ -201,9 +195,10 @@ class Writer:
         if self._connection.in_transaction:
             self._connection.execute("ROLLBACK")
 
-    def _settle_handed(self, commands: int, outcomes: Sequence[Outcome], events: Sequence[JobEvent]) -> None:
-        self._handed -= commands
+    def _settle_handed(self, outcomes: Sequence[Outcome], events: Sequence[JobEvent]) -> None:
+        self._free.set()
         self._settle(outcomes, events)
+        self._hand_over()
 
     def _settle(self, outcomes: Sequence[Outcome], events: Sequence[JobEvent]) -> None:
         for event in events:

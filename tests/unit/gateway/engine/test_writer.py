@@ -72,18 +72,36 @@ async def test_while_another_process_writes_the_loop_goes_on_and_what_waits_is_c
 async def test_a_slow_disk_is_waited_for_by_a_thread_and_the_order_is_kept(tmp_path: Path) -> None:
     threads: list[str] = []
 
-    def slow(session: SqlSession) -> None:
-        threads.append(threading.current_thread().name)
-        time.sleep(0.05)
+    def slow(statement: str) -> None:
+        if statement == "COMMIT":
+            threads.append(threading.current_thread().name)
+            time.sleep(0.05)
 
     async with open_store(tmp_path / "db") as store:
-        await store.write(slow)
-        first = store.submit(slow)
+        store._writer._connection.set_trace_callback(slow)
+        await store.write(insert("one"))
+        first = store.submit(insert("two"))
         await asyncio.sleep(0.01)
-        second = store.submit(insert("later"))
+        second = store.submit(insert("three"))
+        third = store.submit(insert("four"), soon=True)
         await second
         assert first.done()
-    assert threads == [threading.main_thread().name, "comfyone-writer"]
+        await third
+        assert await store.read(keys) == ["four", "one", "three", "two"]
+    # while the thread had the second, the others gathered, and went together
+    assert threads == [threading.main_thread().name, "comfyone-writer", "comfyone-writer"]
+
+
+async def test_a_disk_that_is_quick_again_is_waited_for_where_the_loop_is(tmp_path: Path) -> None:
+    threads: list[str] = []
+
+    async with open_store(tmp_path / "db") as store:
+        store._writer._pace = 1.0
+        while len(threads) < 200 and threading.main_thread().name not in threads:
+            await asyncio.gather(
+                *(store.write(lambda _: threads.append(threading.current_thread().name)) for _ in range(3))
+            )
+    assert threads[-1] == threading.main_thread().name
 
 
 async def test_a_command_that_fails_is_undone_alone_and_its_events_are_not_told(tmp_path: Path) -> None:
