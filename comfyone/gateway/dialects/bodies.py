@@ -12,6 +12,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
 from comfyone.errors import Fault
+from comfyone.gateway.dialects.edge import header_of
 
 __all__ = ["Upload", "decode", "read_body"]
 
@@ -26,18 +27,19 @@ async def read_body(request: Request, limit: int) -> bytes:
     """Raises:
     Fault: ``too_large``, from the declared length where there is one, before anything is read.
     """
-    declared = request.headers.get("content-length", "")
+    declared = header_of(request.scope, b"content-length") or ""
     if declared.isdigit() and int(declared) > limit:
         raise Fault("too_large", f"the body has {int(declared):,} bytes, at most {limit:,} are taken")
-    chunks, size = [], 0
-    try:
-        async for chunk in request.stream():
-            size += len(chunk)
-            if size > limit:
-                raise Fault("too_large", f"the body has more than {limit:,} bytes")
-            chunks.append(chunk)
-    except ClientDisconnect as error:
-        raise Fault("invalid_body", "the body ended early") from error
+    chunks: list[bytes] = []
+    size, more = 0, True
+    while more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise Fault("invalid_body", "the body ended early")
+        chunks.append(message.get("body", b""))
+        size, more = size + len(chunks[-1]), message.get("more_body", False)
+        if size > limit:
+            raise Fault("too_large", f"the body has more than {limit:,} bytes")
     return b"".join(chunks)
 
 

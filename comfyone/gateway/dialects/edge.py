@@ -13,10 +13,9 @@ import time
 from urllib.parse import parse_qsl, unquote, urlencode
 
 from loguru import logger
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-__all__ = ["Edge", "key_of", "request_id_of"]
+__all__ = ["Edge", "header_of", "key_of", "request_id_of"]
 
 _PATH_KEY = re.compile(r"/k/([^/]+)(/.*)?")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -32,9 +31,8 @@ class Edge:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
             return await self._app(scope, receive, send)
-        headers = Headers(scope=scope)
-        scope["comfyone.key"] = _take_key(scope, headers)
-        wished = headers.get("x-request-id", "")
+        scope["comfyone.key"] = _take_key(scope)
+        wished = header_of(scope, b"x-request-id") or ""
         request_id = wished if _REQUEST_ID.fullmatch(wished) else secrets.token_hex(8)
         scope["comfyone.request_id"] = request_id
         began, status = time.perf_counter(), 0
@@ -65,13 +63,18 @@ def request_id_of(scope: Scope) -> str:
     return request_id
 
 
-def _take_key(scope: Scope, headers: Headers) -> str | None:
+def header_of(scope: Scope, name: bytes) -> str | None:
+    """A header of the request, by its name in small letters."""
+    return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), None)
+
+
+def _take_key(scope: Scope) -> str | None:
     """Finds the key, and removes it from path and query wherever it stands there."""
     found = [
         _from_path(scope),
         _from_query(scope),
-        headers.get("x-api-key"),
-        _from_authorization(headers.get("authorization", "")),
+        header_of(scope, b"x-api-key"),
+        _from_authorization(header_of(scope, b"authorization") or ""),
     ]
     return next((key for key in reversed(found) if key), None)
 

@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from comfyone.errors import Fault
 from comfyone.gateway.dialects.bodies import decode, read_body
-from comfyone.gateway.dialects.edge import key_of, request_id_of
+from comfyone.gateway.dialects.edge import header_of, key_of, request_id_of
 from comfyone.gateway.domain.tenants import NOBODY, Principal
 from comfyone.gateway.domain.tenants import Scope as TenantScope
 from comfyone.gateway.services.accounts import Authenticator
@@ -75,6 +75,10 @@ class Call:
     def path(self, name: str) -> str:
         value: str = self.request.path_params[name]
         return value
+
+    def header(self, name: bytes) -> str | None:
+        """See `header_of`."""
+        return header_of(self.request.scope, name)
 
     async def bytes(self) -> bytes:
         return await read_body(self.request, self.limit)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 import threading
 import time
 
@@ -10,6 +11,7 @@ __all__ = ["new_id"]
 
 _lock = threading.Lock()
 _last = 0
+_chances: list[int] = []
 
 
 def new_id() -> str:
@@ -21,7 +23,10 @@ def new_id() -> str:
     stamp = time.time_ns() * 4096 // 1_000_000  # milliseconds, then 12 bits of their fraction
     with _lock:
         _last = stamp = max(stamp, _last + 1)
+        if not _chances:  # asking the system each time would take longer than all the rest
+            _chances.extend(struct.unpack("512Q", os.urandom(4096)))
+        chance = _chances.pop()
     high = (stamp >> 12) << 16 | 0x7000 | (stamp & 0xFFF)
-    low = 1 << 63 | int.from_bytes(os.urandom(8)) >> 2
+    low = 1 << 63 | chance >> 2
     digits = f"{high:016x}{low:016x}"
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"

@@ -180,7 +180,7 @@ def _options(call: Call, body: Prompt | GraphPrompt, raw: bytes) -> dict[str, An
         "priority": body.priority,
         "free_cache": body.free_cache,
         "free_gpu": body.free_gpu,
-        "idempotency_key": call.request.headers.get("idempotency-key"),
+        "idempotency_key": call.header(b"idempotency-key"),
         "digest": blake3(call.request.scope["path"].encode() + b"\0" + raw).digest(),
     }
 
