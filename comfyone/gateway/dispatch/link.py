@@ -280,9 +280,11 @@ class Link:
             self._placed.clear()  # the server may be another one, with an empty input folder
             self.warm = frozenset()
             self._set_live(True, None)
-        concerned = self._listeners if hint.prompt_id is None else {hint.prompt_id} & self._listeners.keys()
-        for prompt_id in list(concerned):
-            self._listeners[prompt_id].hear(hint)
+        if hint.prompt_id is None:
+            for listener in list(self._listeners.values()):
+                listener.hear(hint)
+        elif concerned := self._listeners.get(hint.prompt_id):
+            concerned.hear(hint)
 
     def _set_live(self, live: bool, reason: str | None) -> None:
         self._live, self._reason = live, reason

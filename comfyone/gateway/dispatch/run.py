@@ -292,13 +292,13 @@ class Run:
 
     async def _wait(self, seconds: float) -> bool:
         """Until something is heard, or ``seconds`` of silence. Returns whether something was."""
+        silence = asyncio.get_running_loop().call_later(seconds, self._look.set)
         try:
-            async with asyncio.timeout(seconds):
-                await self._look.wait()
-        except TimeoutError:
-            return False
+            await self._look.wait()
+        finally:
+            silence.cancel()
         self._look.clear()
-        return True
+        return asyncio.get_running_loop().time() < silence.when()
 
     async def _judge(self) -> Ending | Fate | None:
         """The evidence, read until it is conclusive; None while the prompt waits or runs over there."""

@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import cast
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlsplit
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
@@ -69,19 +69,17 @@ class Http:
         """Sends a request, with ``body`` as JSON, and waits for all of its answer. One that only asks is repeated when it went
         over a kept connection that the server was just closing."""
         request = self._request(method, path, body)
-        connection = None
+        connection = await self._send(request)
         try:
-            async with asyncio.timeout(seconds):
-                connection = await self._send(request)
-                try:
-                    await connection.end()
-                except _Closed:
-                    if not connection.outdated or method != "GET":
-                        raise
-                    connection = await self._send(request, anew=True)
-                    await connection.end()
+            try:
+                await connection.end(seconds)
+            except _Closed:
+                if not connection.outdated or method != "GET":
+                    raise
+                connection = await self._send(request, anew=True)
+                await connection.end(seconds)
             return Answer(connection.status, connection.take())
-        except (TimeoutError, _Closed) as error:
+        except _Closed as error:
             raise self._unanswered(method, path, error) from error
         finally:
             self._release(connection)
@@ -89,21 +87,19 @@ class Http:
     @asynccontextmanager
     async def stream(self, path: str, query: Mapping[str, str]) -> AsyncIterator[Stream]:
         """Asks for something whose size does not matter: it is read as it comes."""
-        connection = None
+        values = "&".join(f"{name}={quote(value, safe='')}" for name, value in query.items())
+        request = self._request("GET", f"{path}?{values}")
+        connection = await self._send(request)
         try:
-            request = self._request("GET", f"{path}?{urlencode(query, quote_via=quote)}")
-            connection = await self._send(request)
-            stream = Stream(connection)
             try:
-                await stream.begin()
+                await connection.head(SILENT_SECONDS)
             except _Closed:
                 if not connection.outdated:
                     raise
                 connection = await self._send(request, anew=True)
-                stream = Stream(connection)
-                await stream.begin()
-            yield stream
-        except (TimeoutError, _Closed) as error:
+                await connection.head(SILENT_SECONDS)
+            yield Stream(connection)
+        except _Closed as error:
             raise self._unanswered("GET", path, error) from error
         finally:
             self._release(connection)
@@ -134,10 +130,8 @@ class Http:
             connection.close()
         return None
 
-    def _release(self, connection: _Connection | None) -> None:
+    def _release(self, connection: _Connection) -> None:
         """Keeps a connection for the next call, if this one has been answered to its end."""
-        if connection is None:
-            return
         if connection.reusable:
             connection.used_at = time.monotonic()
             self._kept.append(connection)
@@ -168,10 +162,6 @@ class Stream:
     def status(self) -> int:
         return self._connection.status
 
-    async def begin(self) -> None:
-        async with asyncio.timeout(SILENT_SECONDS):
-            await self._connection.head()
-
     async def chunks(self) -> AsyncIterator[bytes]:
         while True:
             if piece := self._connection.take():
@@ -179,8 +169,7 @@ class Stream:
             elif self._connection.complete:
                 return
             else:
-                async with asyncio.timeout(SILENT_SECONDS):
-                    await self._connection.more()
+                await self._connection.more(SILENT_SECONDS)
 
 
 class _Closed(Exception):
@@ -214,20 +203,20 @@ class _Connection(asyncio.Protocol):
         self._parser = HttpResponseParser(self)
         self._transport.write(request)
 
-    async def head(self) -> None:
+    async def head(self, seconds: float) -> None:
         """Until the head of the answer is there. From then on its body waits for whoever takes it."""
         self._streamed = True
         while not self.status:
-            await self._change()
+            await self._change(seconds)
 
-    async def more(self) -> None:
+    async def more(self, seconds: float) -> None:
         if not self.complete and not self._pieces:
-            await self._change()
+            await self._change(seconds)
 
-    async def end(self) -> None:
+    async def end(self, seconds: float) -> None:
         """Until all of the answer is there."""
         while not self.complete:
-            await self._change()
+            await self._change(seconds)
 
     def take(self) -> bytes:
         """What has come of the body and was not taken yet."""
@@ -250,13 +239,17 @@ class _Connection(asyncio.Protocol):
         self.lost = self.lost or "it was closed"
         self._transport.close()
 
-    async def _change(self) -> None:
+    async def _change(self, seconds: float) -> None:
+        """Until something has come; when nothing does in time, the connection is given up."""
         if self.lost:
             raise _Closed(self.lost)
-        self._waiter = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        self._waiter = loop.create_future()
+        late = loop.call_later(seconds, self._fail, "it took too long")
         try:
             await self._waiter
         finally:
+            late.cancel()
             self._waiter = None
 
     # what the transport tells
