@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-import uuid
 from itertools import pairwise
 from typing import Any
 
@@ -15,6 +14,7 @@ from bench.figures import AtLeast, Figure, median, percentile
 from bench.job import colors, tiny
 from bench.servers import Process, Server, gateway, sandboxes
 from bench.throughput import prepare
+from comfyone.api.calls import new_idempotency_key
 
 __all__ = ["figures", "measure", "share"]
 
@@ -64,7 +64,7 @@ def _request(key: str, color: int) -> bytes:
     graph = tiny(color)
     inputs = {"image": ["1", 0], "steps": STEPS, "seconds": STEP_SECONDS, "preview": False}
     graph["2"] = {"class_type": "TestSteps", "inputs": inputs}
-    headers = {"Authorization": f"Bearer {key}", "Idempotency-Key": uuid.uuid4().hex}
+    headers = {"Authorization": f"Bearer {key}", "Idempotency-Key": new_idempotency_key()}
     return load.post("/v1/prompts_workflow", json.dumps({"workflow": graph}).encode(), headers)
 
 

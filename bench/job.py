@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import uuid
 from collections.abc import Iterator
 from io import BytesIO
 from typing import Any
@@ -20,6 +19,7 @@ from comfyone import (
     WorkflowOutputPayload,
     WorkflowPayload,
 )
+from comfyone.api.calls import new_idempotency_key
 
 __all__ = ["TINY", "colors", "requests_for", "shows", "tiny"]
 
@@ -49,7 +49,7 @@ def colors(count: int) -> list[int]:
 def requests_for(key: str, count: int) -> Iterator[bytes]:
     """Submissions of the stored workflow `TINY` as the SDK sends them, an idempotency key with each."""
     for color in colors(count):
-        headers = {"Authorization": f"Bearer {key}", "Idempotency-Key": uuid.uuid4().hex}
+        headers = {"Authorization": f"Bearer {key}", "Idempotency-Key": new_idempotency_key()}
         yield load.post(
             "/v1/prompts", json.dumps({"workflow_id": "tiny", "inputs": {"color": color}}).encode(), headers
         )

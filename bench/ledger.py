@@ -32,7 +32,7 @@ CREATE TEMP TABLE past AS SELECT
     CASE WHEN number % 1000 = 0 THEN 'queued' WHEN number % 50 = 7 THEN 'failed' WHEN number % 100 = 9 THEN 'cancelled'
         ELSE 'succeeded' END AS state,
     text || text AS hash,
-    text AS key
+    printf('%016x%s', stamp * 1000000, substr(text, 1, 24)) AS key
 FROM (SELECT rowid - 1 AS number, CAST((:first + (rowid - 1) * :pause) * 1000 AS INTEGER) AS stamp, text FROM hexes);
 CREATE TEMP TABLE ended AS SELECT * FROM past WHERE state <> 'queued';
 
@@ -63,8 +63,8 @@ INSERT INTO job_events (job_id, number, type, at, data)
         SELECT 1 AS number, 'queued' AS type, '{}' AS data UNION ALL
         SELECT 2, 'dispatched', '{"backend":"box-1","attempt":1}' UNION ALL SELECT 3, 'running', '{}' UNION ALL
         SELECT 4, NULL, '{}') AS step;
-INSERT INTO assets (id, tenant_id, hash, name, mime, size, uploaded, created_at)
-    SELECT id, tenant, hash, 'bench_' || number || '_.png', 'image/png', 200, 0, at + 4
+INSERT INTO assets (id, tenant_id, hash, name, mime, size, uploaded, created_at, content)
+    SELECT id, tenant, hash, 'bench_' || number || '_.png', 'image/png', 200, 0, at + 4, randomblob(200)
     FROM ended WHERE state = 'succeeded' ORDER BY tenant, hash;
 INSERT INTO outputs (job_id, position, node_id, kind, name, asset_id)
     SELECT id, 0, '3', 'image', 'bench_' || number || '_.png', id FROM ended WHERE state = 'succeeded';

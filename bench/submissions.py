@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from comfyone import (
     WorkflowOutputPayload,
     WorkflowPayload,
 )
+from comfyone.api.calls import new_idempotency_key
 
 __all__ = ["measure"]
 
@@ -83,7 +83,7 @@ def _requests(kind: str, key: str, amount: int) -> Iterator[bytes]:
     """Submissions as the SDK sends them, an idempotency key with each; no two are alike."""
     graph = json.loads(json.dumps(GRAPH))
     for seed in range(amount):
-        headers = {"Authorization": f"Bearer {key}", "Idempotency-Key": uuid.uuid4().hex}
+        headers = {"Authorization": f"Bearer {key}", "Idempotency-Key": new_idempotency_key()}
         if kind == "workflow by name":
             body = {"workflow_id": "paint", "inputs": {"prompt": f"an owl, number {seed}", "seed": seed}}
             yield load.post("/v1/prompts", json.dumps(body).encode(), headers)

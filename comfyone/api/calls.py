@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import uuid
+import secrets
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
@@ -11,7 +12,7 @@ from comfyone.errors import ValidationError
 from comfyone.transport.call import TRANSFER_TIMEOUT, Call, Upload
 from comfyone.wire.v1 import PromptPayload, WorkflowPayload
 
-__all__ = ["LONGEST_WAIT", "Calls"]
+__all__ = ["LONGEST_WAIT", "Calls", "new_idempotency_key"]
 
 LONGEST_WAIT = 60.0
 """Seconds that a gateway holds back a status at most."""
@@ -151,7 +152,7 @@ class Calls:
     def _submission(self, path: str, body: dict[str, Any], key: str | None, wait: float | None = None) -> Call:
         if self._hosted:
             return Call("POST", path, json=body, idempotent=False)
-        key = uuid.uuid4().hex if key is None else _text("idempotency_key", key)
+        key = new_idempotency_key() if key is None else _text("idempotency_key", key)
         if not key.isascii() or not key.isprintable():
             raise ValidationError("idempotency_key holds a control or a non-ASCII character")
         seconds = self._held(wait)
@@ -177,6 +178,12 @@ def _page(limit: int, offset: int) -> dict[str, Any]:
 
 def _given(values: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in values.items() if value is not None}
+
+
+def new_idempotency_key() -> str:
+    """A key that nobody has used. It begins with the time: keys that come one after the other lie side by side in a server's
+    index, which costs it less."""
+    return f"{time.time_ns():016x}{secrets.token_hex(12)}"
 
 
 def _text(name: str, value: str) -> str:

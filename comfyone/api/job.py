@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import time
-import uuid
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pydantic
 
-from comfyone.api.calls import LONGEST_WAIT
+from comfyone.api.calls import LONGEST_WAIT, new_idempotency_key
 from comfyone.api.result import Result
 from comfyone.errors import (
     APIError,
@@ -246,7 +245,7 @@ def run_to_end(
     """Submit and wait in one exchange with a gateway. A connection that is lost meanwhile is made anew with the same key,
     so that there is one job whatever happens; see `ComfyOne.run` for what this raises."""
     deadline = None if timeout is None else time.monotonic() + timeout
-    key = uuid.uuid4().hex if idempotency_key is None else idempotency_key
+    key = new_idempotency_key() if idempotency_key is None else idempotency_key
     outage, tries, taken = _Outage(), 0, False
     while True:
         hold = _HOLD if deadline is None else max(0.0, min(_HOLD, deadline - time.monotonic()))

@@ -37,7 +37,7 @@ Done = tuple[list[Outcome], list[JobEvent]]
 MAX_BATCH = 1000
 """Commands in one transaction: keeps the wait of the first in it bounded."""
 
-SOON = 0.02
+SOON = 0.003
 """Seconds that a command may wait for company when nobody waits for it."""
 
 
