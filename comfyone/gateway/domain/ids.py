@@ -7,7 +7,7 @@ import struct
 import threading
 import time
 
-__all__ = ["new_id"]
+__all__ = ["least_id", "new_id"]
 
 _lock = threading.Lock()
 _last = 0
@@ -30,3 +30,9 @@ def new_id() -> str:
     low = 1 << 63 | chance >> 2
     digits = f"{high:016x}{low:016x}"
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
+def least_id(moment: float) -> str:
+    """What is less than every id that was made at a moment (seconds since the epoch) or later, and greater than all before."""
+    digits = f"{int(moment * 1000):012x}"
+    return f"{digits[:8]}-{digits[8:]}"

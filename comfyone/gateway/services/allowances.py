@@ -112,9 +112,9 @@ def _queued(most: int, door: TenantDoor, now: float) -> _Free:
 
 
 def _submitted(most: int, door: TenantDoor, now: float) -> _Free:
-    moments = door.submitted_since(now - MINUTE, most)
-    left = most - len(moments)
-    return _Free(most, left, now, now + KEPT_SECONDS if left > 0 else min(moments, default=now) + MINUTE)
+    count, first = door.submitted_since(now - MINUTE, most)
+    left = most - count
+    return _Free(most, left, now, now + KEPT_SECONDS if left > 0 else (first if count else now) + MINUTE)
 
 
 def _budget(most: float, door: TenantDoor, now: float) -> _Free:

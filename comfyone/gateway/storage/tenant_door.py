@@ -8,6 +8,7 @@ from dataclasses import replace
 from comfyone.errors import Fault
 from comfyone.gateway.domain.backends import Backend, BackendState, ConditionChange, find_backend
 from comfyone.gateway.domain.files import Asset
+from comfyone.gateway.domain.ids import least_id
 from comfyone.gateway.domain.jobs import TERMINAL, Job, JobEvent, JobState, NewJob, rank_of
 from comfyone.gateway.domain.workflows import Workflow, unknown_workflow
 from comfyone.gateway.ports import MAX_POSITION, JobView, QueuedJob
@@ -350,12 +351,17 @@ class SqlTenantDoor:
         assert row is not None
         return int(row[0])
 
-    def submitted_since(self, moment: float, most: int) -> list[float]:
-        """When the latest jobs came, at most so many, that came after a moment."""
-        rows = self._sql.all(
-            "SELECT created_at FROM jobs WHERE tenant_id = ? ORDER BY id DESC LIMIT ?", (self._tenant, most)
-        )
-        return [row[0] for row in rows if row[0] > moment]
+    def submitted_since(self, moment: float, most: int) -> tuple[int, float]:
+        """How many jobs came after a moment, counting the latest ``most`` of them at most; and, if it is all of those, when
+        the first of them came."""
+        values = (self._tenant, least_id(moment), most)
+        latest = "FROM jobs WHERE tenant_id = ? AND id > ? ORDER BY id DESC LIMIT ?"
+        row = self._sql.one(f"SELECT COUNT(*) FROM (SELECT 1 {latest})", values)
+        assert row is not None
+        if row[0] < most:
+            return int(row[0]), moment
+        first = self._sql.one(f"SELECT MIN(created_at) FROM (SELECT created_at {latest})", values)
+        return int(row[0]), first[0] if first and first[0] else moment
 
     def backend_seconds(self, day: str) -> float:
         """The seconds of backend time that ended jobs and attempts of a day (UTC, as 2026-11-22) took."""

@@ -32,8 +32,9 @@ class Rows:
         self.counts += 1
         return min(self.queued, most)
 
-    def submitted_since(self, moment: float, most: int) -> list[float]:
-        return [at for at in reversed(self.moments[-most:]) if at > moment] if most else []
+    def submitted_since(self, moment: float, most: int) -> tuple[int, float]:
+        found = [at for at in self.moments[-most:] if at > moment] if most else []
+        return len(found), min(found, default=moment)
 
     def backend_seconds(self, day: str) -> float:
         return self.seconds

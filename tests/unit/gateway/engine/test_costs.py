@@ -23,7 +23,8 @@ def a_life(session: SqlSession) -> None:
     job = new_job(idempotency_key=new_id(), digest=b"digest")
     assert door.earlier(job) is None
     assert door.count_queued(MOST) == 0
-    door.submitted_since(now, MOST)
+    assert door.submitted_since(now, 10**9) == (0, now)
+    assert door.count_queued(10**9) == 0
     door.add_job(job)
     assert engine.running(TENANT) == 0
     [waiting] = engine.waiting(TENANT, Offer(now, [BOX.backend_id], []), None, MOST)

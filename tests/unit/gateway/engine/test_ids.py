@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from uuid import RFC_4122, UUID
 
-from comfyone.gateway.domain.ids import new_id
+from comfyone.gateway.domain.ids import least_id, new_id
 
 
 def test_ids_are_valid_and_strictly_increase() -> None:
@@ -29,3 +29,11 @@ def test_threads_never_make_the_same_id_and_each_sees_its_own_increase() -> None
         batches = list(pool.map(lambda _: [new_id() for _ in range(2_000)], range(4)))
     assert all(batch == sorted(batch) for batch in batches)
     assert len({text for batch in batches for text in batch}) == 8_000
+
+
+def test_an_id_tells_whether_it_was_made_before_a_moment() -> None:
+    before = new_id()
+    time.sleep(0.002)
+    moment = time.time()
+    time.sleep(0.002)
+    assert before < least_id(moment) < new_id()
