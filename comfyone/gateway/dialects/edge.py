@@ -65,7 +65,11 @@ def request_id_of(scope: Scope) -> str:
 
 def header_of(scope: Scope, name: bytes) -> str | None:
     """A header of the request, by its name in small letters."""
-    return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), None)
+    for key, value in scope["headers"]:
+        if key == name:
+            text: str = value.decode("latin-1")
+            return text
+    return None
 
 
 def _take_key(scope: Scope) -> str | None:
