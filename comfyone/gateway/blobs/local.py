@@ -45,8 +45,9 @@ class LocalBlobs:
         for leftover in self._incoming.iterdir():  # of a process that was killed
             leftover.unlink()
 
-    async def put(self, chunks: AsyncIterator[bytes], *, limit: int | None = None) -> Blob:
-        """Stores bytes as they come; at most about a megabyte of them is in memory. The blob of few bytes has them itself.
+    async def put(self, chunks: AsyncIterator[bytes], *, limit: int | None = None, inline: bool = True) -> Blob:
+        """Stores bytes as they come; at most about a megabyte of them is in memory. The blob of few bytes has them itself,
+        unless it should not be ``inline``.
 
         Raises:
             Fault: ``too_large`` past ``limit`` bytes; ``unavailable`` when the disk takes no more.
@@ -62,7 +63,7 @@ class LocalBlobs:
                 incoming.held_bytes += len(chunk)
                 if incoming.held_bytes > INLINE:
                     await _in_thread(incoming.write)
-            if 0 < size <= self._small:
+            if inline and 0 < size <= self._small:
                 return _in_hand(b"".join(incoming.held))
             do = _here if size <= INLINE and self._under_way == 1 else _in_thread
             await do(incoming.finish)

@@ -16,6 +16,10 @@ from comfyone.gateway.ports import Blobs, Driver
 __all__ = ["Collector"]
 
 
+MAX_INLINE = 64
+"""Files of a job that may be kept in the database, however small all are: they are in memory until its end."""
+
+
 class Collector:
     """The outputs of one attempt. Only those of ``nodes`` count; with no nodes declared, all do."""
 
@@ -30,7 +34,8 @@ class Collector:
         """Begins to fetch, on a hint: what is fetched counts only if the evidence names it too."""
         for item in self._wanted(produced):
             if item.file and item.file not in self._fetching:
-                task = asyncio.create_task(self._fetch(item.file), name=f"fetch {item.file.filename}")
+                inline = len(self._fetching) < MAX_INLINE
+                task = asyncio.create_task(self._fetch(item.file, inline), name=f"fetch {item.file.filename}")
                 task.add_done_callback(_seen)  # one that nobody comes back for may have failed
                 self._fetching[item.file] = task
 
@@ -84,8 +89,8 @@ class Collector:
             self._fetching.pop(file, None)  # so that another try fetches again
             raise
 
-    async def _fetch(self, file: FileRef) -> Blob:
-        blob = await self._blobs.put(self._driver.fetch(file))
+    async def _fetch(self, file: FileRef, inline: bool) -> Blob:
+        blob = await self._blobs.put(self._driver.fetch(file), inline=inline)
         if blob.size == 0:
             raise Gone(f"file '{file.filename}' is empty")
         return blob

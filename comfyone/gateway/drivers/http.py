@@ -277,7 +277,7 @@ class _Connection(asyncio.Protocol):
             self._wake()
 
     def connection_lost(self, error: Exception | None) -> None:
-        if self.status and not self._measured:
+        if self.status and not self._measured and not self.lost and error is None:
             self.complete = True
         self._fail(_reason(error) if error else "it closed the connection")
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from typing import Any
 
 import pytest
 
 from comfyone.errors import JobFailedError
+from comfyone.gateway.dispatch.collect import MAX_INLINE
 from comfyone.wire.v1 import JobStatus
 from tests.acceptance.engine.conftest import MakeLab
 from tests.acceptance.engine.lab import Lab, color_of, eventually, inverted
@@ -45,6 +48,19 @@ def test_outputs_come_in_the_order_in_which_they_were_declared(lab: MakeLab) -> 
         told = [output.record.node_id for output in result]
         assert told == [name for name in outputs for _ in (expected[name] or ["text"])]
         assert result.values == (["four"] if "40" in outputs else [])
+
+
+def test_a_batch_of_many_small_pictures_comes_through_whole(lab: MakeLab) -> None:
+    """More than are kept in memory until the end: the others lie in the folder."""
+    here = lab()
+    batch: Graph = {"1": empty(0x0A0B0C, batch_size=MAX_INLINE + 6), "3": save("1", "batch")}
+    result = here.submit(batch).result(40)
+    assert colors(result) == [(10, 11, 12)] * (MAX_INLINE + 6)
+    with closing(sqlite3.connect(here.gateway.state / "comfyone.db")) as database:
+        names = [output.record.name for output in result]
+        marks = ", ".join("?" * len(names))
+        (inline,) = database.execute(f"SELECT count(content) FROM assets WHERE name IN ({marks})", names).fetchone()
+    assert inline == MAX_INLINE
 
 
 def test_without_declared_outputs_everything_is_kept(lab: MakeLab) -> None:

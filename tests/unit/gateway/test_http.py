@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
@@ -299,6 +301,26 @@ async def test_a_stream_that_breaks_off_is_no_file() -> None:
 async def test_a_stream_that_falls_silent_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http, "SILENT_SECONDS", 0.1)
     async with served(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf") as (_, way):
+        with pytest.raises(Unreachable, match="took too long"):
+            await streamed(way)
+
+
+async def test_an_answer_without_a_length_is_not_whole_when_its_connection_breaks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def reset(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\nhalf")
+        await asyncio.sleep(0.05)
+        at_once = struct.pack("ii", 1, 0)  # no farewell: the other side sees a reset
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
+        writer.transport.abort()
+
+    async with hosted(Host(reset)) as way:
+        with pytest.raises(Unreachable, match="reset"):
+            await streamed(way)
+    monkeypatch.setattr(http, "SILENT_SECONDS", 0.1)
+    async with served(b"HTTP/1.1 200 OK\r\n\r\nhalf") as (_, way):
         with pytest.raises(Unreachable, match="took too long"):
             await streamed(way)
 

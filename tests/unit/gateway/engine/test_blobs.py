@@ -41,6 +41,12 @@ async def test_few_bytes_are_given_back_and_not_stored(tmp_path: Path, size: int
     assert files_in(tmp_path) == []
 
 
+async def test_few_bytes_are_stored_where_they_should_not_be_in_hand(tmp_path: Path) -> None:
+    blob = await LocalBlobs(tmp_path, small=100).put(chunks(b"few"), inline=False)
+    assert blob.content is None
+    assert files_in(tmp_path) != []
+
+
 async def test_more_than_few_bytes_are_stored(tmp_path: Path) -> None:
     blob = await LocalBlobs(tmp_path, small=100).put(chunks(bytes(60), bytes(41)))
     assert blob.content is None
