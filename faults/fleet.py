@@ -24,7 +24,7 @@ PATIENCE = 30.0
 
 LOST_AFTER = 3.0
 ATTEMPTS = 5
-INLINE = 550
+INLINE = 385
 """Bytes of a result up to which it is kept in the database: about half of them are."""
 
 GATEWAY = ("--lost-after", str(LOST_AFTER), "--attempts", str(ATTEMPTS), "--inline-size", str(INLINE))
