@@ -48,7 +48,7 @@ class GatewaySettings(BaseModel):
     max_upload: int = Field(2 * 1024**3, ge=1, description="largest file")
     max_bytes: int | None = Field(None, ge=0, description="bytes of a tenant's files together; none: any number")
     inline_size: int = Field(
-        16 * 1024, ge=0, le=1024**2, description="files of up to so many bytes are kept in the database"
+        16 * 1024, ge=0, le=256 * 1024, description="files of up to so many bytes are kept in the database"
     )
     upload_ttl: float | None = Field(None, gt=0, description="how long an upload is kept; none: until it is deleted")
     max_sockets: int = Field(64, ge=1, description="open WebSockets of one tenant")

@@ -18,7 +18,7 @@ from comfyone.gateway.domain.files import Blob, sniff_mime
 
 __all__ = ["LocalBlobs"]
 
-INLINE = 256 * 1024
+DIRECT = 256 * 1024
 """Up to this size a blob is hashed and written where we are, if it is the only one: handing it to a thread would cost more
 than the write. While others come in too, the flush to disk would hold them up."""
 
@@ -61,11 +61,11 @@ class LocalBlobs:
                     raise Fault("too_large", f"the file is larger than {limit:,} bytes", field="file")
                 incoming.held.append(chunk)
                 incoming.held_bytes += len(chunk)
-                if incoming.held_bytes > INLINE:
+                if incoming.held_bytes > DIRECT:
                     await _in_thread(incoming.write)
-            if inline and 0 < size <= self._small:
+            if inline and incoming.path is None and 0 < size <= self._small:
                 return _in_hand(b"".join(incoming.held))
-            do = _here if size <= INLINE and self._under_way == 1 else _in_thread
+            do = _here if size <= DIRECT and self._under_way == 1 else _in_thread
             await do(incoming.finish)
             assert incoming.path is not None
             await self._keep(incoming.path, hash := incoming.hasher.hexdigest(), do)

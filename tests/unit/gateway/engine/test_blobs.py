@@ -12,7 +12,7 @@ import pytest
 from blake3 import blake3
 
 from comfyone.errors import Fault
-from comfyone.gateway.blobs.local import INLINE, LocalBlobs
+from comfyone.gateway.blobs.local import DIRECT, LocalBlobs
 
 
 async def chunks(*pieces: bytes) -> AsyncIterator[bytes]:
@@ -24,7 +24,7 @@ def files_in(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file()]
 
 
-@pytest.mark.parametrize("size", [0, 1, INLINE, INLINE + 1, 3 * INLINE])
+@pytest.mark.parametrize("size", [0, 1, DIRECT, DIRECT + 1, 3 * DIRECT])
 async def test_a_blob_is_kept_under_its_hash_whatever_its_size(tmp_path: Path, size: int) -> None:
     blobs, content = LocalBlobs(tmp_path), os.urandom(size)
     blob = await blobs.put(chunks(content[: size // 2], content[size // 2 :]))
@@ -39,6 +39,15 @@ async def test_few_bytes_are_given_back_and_not_stored(tmp_path: Path, size: int
     blob = await blobs.put(chunks(content[:1], content[1:]))
     assert (blob.hash, blob.size, blob.content) == (blake3(content).hexdigest(), size, content)
     assert files_in(tmp_path) == []
+
+
+@pytest.mark.parametrize("size", [DIRECT, DIRECT + 1, 2 * DIRECT, 2 * DIRECT + 1])
+async def test_nothing_is_cut_however_many_bytes_count_as_few(tmp_path: Path, size: int) -> None:
+    blobs, content = LocalBlobs(tmp_path, small=2 * DIRECT), os.urandom(size)
+    blob = await blobs.put(chunks(content[:-1], content[-1:]))
+    kept = blobs.path(blob.hash).read_bytes() if blob.content is None else blob.content
+    assert (blob.hash, blob.size, kept) == (blake3(content).hexdigest(), size, content)
+    assert files_in(tmp_path) == ([blobs.path(blob.hash)] if blob.content is None else [])
 
 
 async def test_few_bytes_are_stored_where_they_should_not_be_in_hand(tmp_path: Path) -> None:
@@ -67,7 +76,7 @@ async def test_a_put_that_is_cancelled_leaves_nothing_behind(tmp_path: Path) -> 
     begun = asyncio.Event()
 
     async def endless() -> AsyncIterator[bytes]:
-        yield bytes(INLINE + 1)
+        yield bytes(DIRECT + 1)
         begun.set()
         await asyncio.Event().wait()
 
