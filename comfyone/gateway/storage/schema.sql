@@ -1,4 +1,5 @@
--- The state of a gateway. The types are those of PostgreSQL; SQLite reads them by its affinity rules.
+-- The state of a gateway. The types are those of PostgreSQL; SQLite reads them by its affinity rules, and keeps some of the
+-- tables in the order of their keys (see sqlite.py).
 -- Times are seconds since the epoch. Ids are UUIDv7, so their order is the order of arrival.
 
 CREATE TABLE meta (

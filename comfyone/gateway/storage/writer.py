@@ -40,7 +40,6 @@ MAX_BATCH = 1000
 SOON = 0.003
 """Seconds that a command may wait for company when nobody waits for it."""
 
-
 QUICK = 0.003
 """Seconds that a flush to disk may take, on the average of late, for the loop to wait for it."""
 

@@ -7,6 +7,7 @@ import sqlite3
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -67,6 +68,26 @@ async def test_while_another_process_writes_the_loop_goes_on_and_what_waits_is_c
     rows = await writer.submit(lambda session: session.all("SELECT key FROM meta ORDER BY rowid"))
     assert [row[0] for row in rows] == [f"{number:03}" for number in range(200)]
     await writer.close()
+
+
+@pytest.mark.parametrize(("free", "extended"), [(10**12, True), (50_000_000, False)])
+async def test_the_log_takes_its_room_beforehand_only_where_there_is_plenty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, extended: bool
+) -> None:
+    monkeypatch.setattr("comfyone.gateway.storage.sqlite.disk_usage", lambda _: SimpleNamespace(free=free))
+    async with open_store(tmp_path / "db") as store:
+        await store.write(insert("one"))
+        assert ((tmp_path / "db-wal").stat().st_size > 30_000_000) == extended
+        assert await store.read(keys) == ["one"]
+
+
+async def test_what_an_earlier_process_left_in_the_log_outlives_its_extension(tmp_path: Path) -> None:
+    left = connect(tmp_path / "db")
+    left.execute("INSERT INTO meta (key, value) VALUES ('left', '')")
+    async with open_store(tmp_path / "db") as store:
+        left.execute("INSERT INTO meta (key, value) VALUES ('beside', '')")
+        assert await store.read(keys) == ["beside", "left"]
+    left.close()
 
 
 async def test_a_slow_disk_is_waited_for_by_a_thread_and_the_order_is_kept(tmp_path: Path) -> None:
