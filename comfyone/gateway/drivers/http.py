@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -69,40 +69,27 @@ class Http:
         """Sends a request, with ``body`` as JSON, and waits for all of its answer. One that only asks is repeated when it went
         over a kept connection that the server was just closing."""
         request = self._request(method, path, body)
-        connection = await self._send(request)
         try:
-            try:
-                await connection.end(seconds)
-            except _Closed:
-                if not connection.outdated or method != "GET":
-                    raise
-                connection = await self._send(request, anew=True)
-                await connection.end(seconds)
-            return Answer(connection.status, connection.take())
+            connection = await self._ask(request, lambda one: one.end(seconds), again=method == "GET")
         except _Closed as error:
             raise self._unanswered(method, path, error) from error
-        finally:
-            self._release(connection)
+        answer = Answer(connection.status, connection.take())
+        self._release(connection)
+        return answer
 
     @asynccontextmanager
     async def stream(self, path: str, query: Mapping[str, str]) -> AsyncIterator[Stream]:
         """Asks for something whose size does not matter: it is read as it comes."""
         values = "&".join(f"{name}={quote(value, safe='')}" for name, value in query.items())
         request = self._request("GET", f"{path}?{values}")
-        connection = await self._send(request)
         try:
+            connection = await self._ask(request, lambda one: one.head(SILENT_SECONDS), again=True)
             try:
-                await connection.head(SILENT_SECONDS)
-            except _Closed:
-                if not connection.outdated:
-                    raise
-                connection = await self._send(request, anew=True)
-                await connection.head(SILENT_SECONDS)
-            yield Stream(connection)
+                yield Stream(connection)
+            finally:
+                self._release(connection)
         except _Closed as error:
             raise self._unanswered("GET", path, error) from error
-        finally:
-            self._release(connection)
 
     def close(self) -> None:
         """Drops the connections that are kept."""
@@ -116,13 +103,24 @@ class Http:
             return f"{head}\r\n".encode()
         return f"{head}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
 
-    async def _send(self, request: bytes, *, anew: bool = False) -> _Connection:
-        connection = (None if anew else self._take()) or await self._connect()
-        connection.send(request)
-        return connection
+    async def _ask(self, request: bytes, wait: Callable[[_Connection], Awaitable[None]], *, again: bool) -> _Connection:
+        """Sends a request, and waits for its answer on the connection that is returned. If that had been kept and turns out
+        to be closed already, so may the others: they are dropped, and what may be sent ``again`` is sent over a new one."""
+        connection = self._take() or await self._connect()
+        try:
+            connection.send(request)
+            await wait(connection)
+        except BaseException as error:
+            connection.close()
+            if not (again and connection.outdated and isinstance(error, _Closed)):
+                raise
+        else:
+            return connection
+        self.close()
+        return await self._ask(request, wait, again=False)
 
     def _take(self) -> _Connection | None:
-        """The kept connection that was used last, if it is fresh enough; then none of the others can be lost by it."""
+        """The kept connection that was used last, if it is fresh enough. It is the least likely to have been closed."""
         while self._kept:
             connection = self._kept.pop()
             if not connection.lost and time.monotonic() - connection.used_at < KEPT_SECONDS:
