@@ -236,11 +236,10 @@ class Dispatcher:
             for pool_id in (run.job.tenant_id, SHARED_POOL):
                 self.has_room(pool_id)  # the backend was free before: only now may another one of the tenant run
         if not task.cancelled() and (error := task.exception()):
-            known = isinstance(error, Fault)  # such as a full disk, whose reason says it all
-            reason = error.message if isinstance(error, Fault) else "the engine failed"
-            logger.opt(exception=None if known else error).error(
-                "job {}: {}; it is looked at again", run.job.id, reason
-            )
+            if isinstance(error, Fault):  # such as a full disk: its message says it all
+                logger.error("job {}: {}; it is looked at again", run.job.id, error.message)
+            else:
+                logger.opt(exception=error).error("job {}: the engine failed; it is looked at again", run.job.id)
             self._take_up_again(run.assignment)
 
     def _given_back(self, assignment: Assignment, future: asyncio.Future[bool]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any
 
 import msgspec
@@ -11,9 +10,9 @@ import msgspec
 from comfyone.errors import Fault
 from comfyone.gateway.dispatch.link import Link
 from comfyone.gateway.domain.catalogue import spelled
-from comfyone.gateway.domain.files import Asset, parse_asset_path, suffix_of
+from comfyone.gateway.domain.files import parse_asset_path, suffix_of
 from comfyone.gateway.domain.jobs import Job
-from comfyone.gateway.ports import Blobs, Session, Store
+from comfyone.gateway.ports import Blobs, Store
 from comfyone.gateway.services.graphs import Graphs
 from comfyone.graph.document import with_values
 
@@ -50,16 +49,11 @@ async def graph_for(job: Job, link: Link, graphs: Graphs, store: Store, blobs: B
 async def _place(path: str, job: Job, link: Link, store: Store, blobs: Blobs) -> str:
     asset_id = parse_asset_path(path)
     assert asset_id is not None
-    asset, content = await store.read(partial(_with_content, tenant_id=job.tenant_id, asset_id=asset_id))
+    asset, content = await store.read(lambda session: session.tenant(job.tenant_id).content(asset_id))
     try:
         return await link.place(asset.hash[:32] + suffix_of(asset.name), content or blobs.path(asset.hash))
     except FileNotFoundError as error:
         raise Fault("not_found", f"the bytes of file '{asset_id}' are gone", hint="upload it again") from error
-
-
-def _with_content(session: Session, *, tenant_id: str, asset_id: str) -> tuple[Asset, bytes | None]:
-    door = session.tenant(tenant_id)
-    return door.asset(asset_id), door.content(asset_id)
 
 
 def _map_inputs(graph: Mapping[str, Any], change: Callable[[str], str]) -> dict[str, Any]:

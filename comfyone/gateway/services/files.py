@@ -77,12 +77,7 @@ class Files:
 
     async def get(self, principal: Principal, asset_id: str) -> tuple[Asset, Content]:
         principal.require(Scope.JOBS)
-
-        def query(session: Session) -> tuple[Asset, bytes | None]:
-            door = session.tenant(principal.tenant_id)
-            return door.asset(asset_id), door.content(asset_id)
-
-        asset, content = await self._store.read(query)
+        asset, content = await self._store.read(lambda session: session.tenant(principal.tenant_id).content(asset_id))
         return asset, content or self._blobs.path(asset.hash)
 
     async def delete(self, principal: Principal, asset_id: str) -> None:

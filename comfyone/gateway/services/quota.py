@@ -68,8 +68,8 @@ class Quota:
         most, glance = self.most(principal), self._glances.get(principal.tenant_id)
         if most is None or (glance and glance.bytes <= most and self._clock() - glance.at < GLANCE):
             return
-        left = await self._room(principal, 0)
-        _keep(self._glances, principal.tenant_id, _Count(most - int(left), self._clock()))
+        used = await self._used(principal, 0, most)
+        _keep(self._glances, principal.tenant_id, _Count(used, self._clock()))
 
     async def require_room(self, principal: Principal, size: int) -> None:
         """Before anything is read: whether so many bytes more might be kept.
@@ -111,9 +111,12 @@ class Quota:
 
     async def _room(self, principal: Principal, size: int) -> float:
         """How many bytes more may come, at least; ``size`` of them must."""
-        most, tenant_id = self.most(principal), principal.tenant_id
-        if most is None:
-            return math.inf
+        most = self.most(principal)
+        return math.inf if most is None else most - await self._used(principal, size, most)
+
+    async def _used(self, principal: Principal, size: int, most: int) -> int:
+        """How many bytes there are, at most; ``size`` more must fit."""
+        tenant_id = principal.tenant_id
         known = self._counts.get(tenant_id) or await self._count(tenant_id)
         if self._clock() - known.at > RECOUNT:
             self._begin_count(tenant_id)  # this one serves until then
@@ -124,7 +127,7 @@ class Quota:
             used = known.bytes
         if used + size > most:
             raise self._exceeded(principal)
-        return most - used
+        return used
 
     async def _count(self, tenant_id: str) -> _Count:
         return await asyncio.shield(self._begin_count(tenant_id))

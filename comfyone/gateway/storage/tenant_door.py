@@ -231,10 +231,11 @@ class SqlTenantDoor:
         )
         return {row[0]: asset_of(row) for row in rows}
 
-    def content(self, asset_id: str) -> bytes | None:
-        """The bytes of an asset, when they are few; None: they lie in the blob store."""
+    def content(self, asset_id: str) -> tuple[Asset, bytes | None]:
+        """An asset and its bytes, when they are few; None: they lie in the blob store."""
+        asset = self.asset(asset_id)
         row = self._sql.one("SELECT content FROM assets WHERE id = ? AND tenant_id = ?", (asset_id, self._tenant))
-        return row[0] if row else None
+        return asset, row[0] if row else None
 
     def add_asset(self, asset: Asset, *, uploaded: bool, content: bytes | None = None) -> Asset:
         """The asset; or the one the tenant has already with this content and name, kept as long as the longer of the two."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -13,6 +15,7 @@ from comfyone.errors import Fault
 from comfyone.gateway.domain.jobs import rank_of
 from comfyone.gateway.domain.tenants import TenantPolicy
 from comfyone.gateway.services.allowances import FULL_SECONDS, KEPT_SECONDS, Allowances
+from tests.unit.gateway.engine.samples import TENANT, new_job, open_session
 
 OPEN = TenantPolicy()
 NOON = 1_795_348_800.0
@@ -153,3 +156,18 @@ def test_a_higher_priority_goes_first_unless_the_other_has_waited_a_minute_for_e
     first, second = rank_of(high, NOON + came), rank_of(low, NOON + came - earlier)
     assert (first < second) == (earlier < 60 * (high - low)) or abs(earlier - 60 * (high - low)) < 1e-3
     assert rank_of(low, came) <= rank_of(low, came + earlier), "within a priority, first come first served"
+
+
+def test_the_rows_say_how_many_jobs_came_since_a_moment_and_when_the_first_of_them_did(tmp_path: Path) -> None:
+    with open_session(tmp_path / "db") as session:
+        door = session.tenant(TENANT)
+        moments = []
+        for _ in range(5):
+            job = new_job()
+            moments.append(job.created_at)
+            door.add_job(job)
+            time.sleep(0.003)
+        assert door.submitted_since(moments[0] - 1, 10) == (5, moments[0] - 1)
+        assert door.submitted_since(moments[2] - 0.0015, 10)[0] == 3
+        assert door.submitted_since(moments[0] - 1, 2) == (2, moments[3])
+        assert session.tenant("another").submitted_since(0.0, 10) == (0, 0.0)
