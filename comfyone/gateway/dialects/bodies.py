@@ -12,7 +12,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
 from comfyone.errors import Fault
-from comfyone.gateway.dialects.edge import header_of
+from comfyone.gateway.dialects.headers import header_of
 
 __all__ = ["Upload", "decode", "read_body"]
 

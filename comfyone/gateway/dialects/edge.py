@@ -15,7 +15,9 @@ from urllib.parse import parse_qsl, unquote, urlencode
 from loguru import logger
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-__all__ = ["Edge", "header_of", "key_of", "request_id_of"]
+from comfyone.gateway.dialects.headers import header_of
+
+__all__ = ["Edge", "key_of", "request_id_of"]
 
 _PATH_KEY = re.compile(r"/k/([^/]+)(/.*)?")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -61,15 +63,6 @@ def key_of(scope: Scope) -> str | None:
 def request_id_of(scope: Scope) -> str:
     request_id: str = scope["comfyone.request_id"]
     return request_id
-
-
-def header_of(scope: Scope, name: bytes) -> str | None:
-    """A header of the request, by its name in small letters."""
-    for key, value in scope["headers"]:
-        if key == name:
-            text: str = value.decode("latin-1")
-            return text
-    return None
 
 
 def _take_key(scope: Scope) -> str | None:

@@ -17,7 +17,8 @@ from starlette.types import Receive, Scope, Send
 
 from comfyone.errors import Fault
 from comfyone.gateway.dialects.bodies import decode, read_body
-from comfyone.gateway.dialects.edge import header_of, key_of, request_id_of
+from comfyone.gateway.dialects.edge import key_of, request_id_of
+from comfyone.gateway.dialects.headers import header_of
 from comfyone.gateway.domain.tenants import NOBODY, Principal
 from comfyone.gateway.domain.tenants import Scope as TenantScope
 from comfyone.gateway.services.accounts import Authenticator
