@@ -16,6 +16,9 @@ from comfyone.emulator.codec import decode, encode
 from comfyone.emulator.scenario import Scenario
 
 QUEUE_LIMIT = 20_000
+TOGETHER = 64 * 1024
+"""Bytes from which frames are sent before any more is added to them."""
+
 PREVIEW, TEXT, PREVIEW_WITH_METADATA = 1, 3, 4
 JPEG = 1
 FEATURES = {"supports_preview_metadata": True, "max_upload_size": 100 * 1024 * 1024}
@@ -42,19 +45,29 @@ class Socket:
         self._wake.set()
 
     async def pump(self) -> None:
-        """Send what is queued, for ever."""
+        """Send what is queued, for ever: whatever has gathered goes to the system at once."""
         while True:
             await self._wake.wait()
             self._wake.clear()
-            while self._queue:
-                if self._is_spent():
-                    self.cut()
+            while self._queue and not self._is_spent():
+                if self._transport.is_closing():
                     return
-                await self.response._writer.send_frame(*self._queue.popleft())  # type: ignore[union-attr]
-                self._sent += 1
+                self._transport.write(self._taken())
+                await self.response._writer.protocol._drain_helper()  # type: ignore[union-attr]
             if self._is_spent():
                 self.cut()
                 return
+
+    def _taken(self) -> bytes:
+        """The next frames, as many as may still be sent and go well together."""
+        parts: list[bytes] = []
+        size = 0
+        while self._queue and size < TOGETHER and not self._is_spent():
+            message, kind = self._queue.popleft()
+            parts += (_frame_header(kind, len(message)), message)
+            size += len(message)
+            self._sent += 1
+        return b"".join(parts)
 
     def _is_spent(self) -> bool:
         limit = self._scenario.drop_sockets_after
@@ -64,6 +77,14 @@ class Socket:
         """End the connection without a word."""
         self._queue.clear()
         self._transport.abort()
+
+
+def _frame_header(kind: WSMsgType, size: int) -> bytes:
+    """What precedes an unmasked message that is one frame (RFC 6455, section 5.2)."""
+    first = 0x80 | kind
+    if size < 126:
+        return struct.pack(">BB", first, size)
+    return struct.pack(">BBH", first, 126, size) if size < 1 << 16 else struct.pack(">BBQ", first, 127, size)
 
 
 class Sockets:
