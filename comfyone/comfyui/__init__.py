@@ -1,0 +1,1 @@
+"""One ComfyUI server, from Python: its requests, its messages, its results; blocking and asynchronous."""
