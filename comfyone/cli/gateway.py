@@ -9,7 +9,7 @@ import typer
 
 from comfyone.cli.extras import need
 from comfyone.cli.output import fail, reported
-from comfyone.settings import GatewaySettings, load_settings
+from comfyone.settings.gateway import GatewaySettings, load_settings
 
 __all__ = ["gateway"]
 

@@ -12,7 +12,7 @@ import typer
 
 from comfyone.cli.extras import need
 from comfyone.cli.output import reported
-from comfyone.settings import load_settings
+from comfyone.settings.gateway import load_settings
 
 __all__ = ["StateDir", "moment", "opened"]
 

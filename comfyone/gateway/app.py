@@ -53,7 +53,7 @@ from comfyone.gateway.services.usage import Usage
 from comfyone.gateway.services.webhooks import Webhooks
 from comfyone.gateway.services.workflows import Workflows
 from comfyone.gateway.storage.sqlite import SqliteStore
-from comfyone.settings import GatewaySettings
+from comfyone.settings.gateway import GatewaySettings
 
 __all__ = ["Gateway", "Services", "StateInUse", "create_app", "database_path", "open_gateway"]
 

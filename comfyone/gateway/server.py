@@ -16,7 +16,7 @@ from uvloop import new_event_loop
 
 from comfyone.errors import ComfyOneError
 from comfyone.gateway.app import Gateway, create_app, open_gateway
-from comfyone.settings import GatewaySettings
+from comfyone.settings.gateway import GatewaySettings
 
 __all__ = ["AddressInUse", "serve_gateway"]
 

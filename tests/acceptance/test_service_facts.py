@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from comfyone.emulator import Sandbox
-from comfyone.settings import load_settings
+from comfyone.settings.gateway import load_settings
 from tests.acceptance.conftest import Tenant
 from tests.graphs import speaking, tiny
 from tests.support.gateway import GatewayProcess

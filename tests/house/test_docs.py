@@ -28,7 +28,7 @@ from comfyone.gateway.dialects.comfyone_v1.routes import ROUTES
 from comfyone.gateway.dialects.openapi import openapi_document
 from comfyone.gateway.dialects.routing import Route
 from comfyone.gateway.domain.tenants import Scope, TenantPolicy
-from comfyone.settings import load_settings
+from comfyone.settings.gateway import load_settings
 from scripts import demo, reference
 
 ROOT = Path(__file__).resolve().parent.parent.parent

@@ -19,7 +19,7 @@ from comfyone.gateway.domain.tenants import ALL_BUT_ADMIN, Principal
 from comfyone.gateway.services.accounts import issue_key
 from comfyone.gateway.services.submissions import Submission
 from comfyone.gateway.storage.sqlite import transaction
-from comfyone.settings import load_settings
+from comfyone.settings.gateway import load_settings
 from tests.graphs import Graph
 
 __all__ = ["QUICK", "Inside", "open_inside", "soon"]

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from comfyone.settings import DEFAULT_STATE, GatewaySettings, SettingsError, load_settings
+from comfyone.settings.gateway import DEFAULT_STATE, GatewaySettings, load_settings
+from comfyone.settings.sources import SettingsError
 
 
 def test_what_is_not_set_has_its_default() -> None:

@@ -1,4 +1,4 @@
-"""Settings: one schema for the file (YAML), the environment (``COMFYONE_*``) and the arguments, each above the one before."""
+"""Settings of a gateway."""
 
 from __future__ import annotations
 
@@ -8,19 +8,13 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
-from comfyone.errors import ComfyOneError
+from comfyone.settings.sources import PREFIX, Source, from_yaml, merged, validated, yaml_value
 
-__all__ = ["DEFAULT_STATE", "GatewaySettings", "SettingsError", "load_settings"]
+__all__ = ["DEFAULT_STATE", "GatewaySettings", "load_settings"]
 
-PREFIX = "COMFYONE_"
 DEFAULT_STATE = Path.home() / ".comfyone"
-
-
-class SettingsError(ComfyOneError):
-    """A setting has a value that it cannot take; the message names the setting and where it came from."""
 
 
 def _listed(value: Any) -> Any:
@@ -89,34 +83,14 @@ def load_settings(
     Raises:
         SettingsError: naming the setting, its value's fault, and its origin.
     """
-    sources: dict[str, Mapping[str, Any]] = {
-        f"file {file}": _from_file(file) if file else {},
-        "the environment": _from_environment(environment),
-        "the command line": {name: value for name, value in arguments.items() if value is not None},
-    }
-    merged = {name: value for source in sources.values() for name, value in source.items()}
-    try:
-        return GatewaySettings.model_validate(merged)
-    except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        name = str(first["loc"][0]) if first["loc"] else "settings"
-        origin = next((origin for origin, source in reversed(sources.items()) if name in source), "the defaults")
-        hint = (
-            f"settings are: {', '.join(GatewaySettings.model_fields)}" if first["type"] == "extra_forbidden" else None
-        )
-        raise SettingsError(f"setting '{name}' from {origin}: {first['msg']}", hint=hint) from None
-
-
-def _from_file(file: Path) -> Mapping[str, Any]:
-    try:
-        content = yaml.safe_load(file.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise SettingsError(f"the settings file {file} cannot be read: {error}") from error
-    if content is None:
-        return {}
-    if not isinstance(content, dict):
-        raise SettingsError(f"the settings file {file} holds no mapping of names to values")
-    return {str(name).replace("-", "_"): value for name, value in content.items()}
+    values, origins = merged(
+        [
+            Source(f"file {file}", from_yaml(file) if file else {}),
+            Source("the environment", _from_environment(environment)),
+            Source("the command line", {name: value for name, value in arguments.items() if value is not None}),
+        ]
+    )
+    return validated(GatewaySettings, values, origins, GatewaySettings.model_fields)
 
 
 def _from_environment(environment: Mapping[str, str]) -> Mapping[str, Any]:
@@ -125,12 +99,5 @@ def _from_environment(environment: Mapping[str, str]) -> Mapping[str, Any]:
     for name in GatewaySettings.model_fields:
         value = environment.get(PREFIX + name.upper())
         if value is not None:
-            found[name] = _mapping(value) if name == "backends" else value
+            found[name] = yaml_value(value) if name == "backends" else value
     return found
-
-
-def _mapping(text: str) -> Any:
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
-        return text  # which is no mapping, and is refused as such
