@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
 import pydantic
 
-from comfyone.errors import APIError, AuthenticationError, api_error
+from comfyone.errors import APIError, AuthenticationError, ConnectionError, api_error
 from comfyone.wire.v1 import APIResponse
 
-__all__ = ["error_of", "read_envelope", "read_record", "retry_after"]
+__all__ = ["V1_FAULTS", "Answer", "Faults", "error_of", "read_envelope", "read_record", "retry_after"]
 
 _MESSAGE_LIMIT = 2000
 Record = TypeVar("Record", bound=pydantic.BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer with a good HTTP status, whole. The names of its headers are found in any case."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
 
 
 def read_envelope(status: int, headers: Mapping[str, str], content: bytes) -> APIResponse:
@@ -56,6 +66,25 @@ def error_of(status: int, headers: Mapping[str, str], content: bytes) -> APIErro
     if isinstance(kind, AuthenticationError):
         kind.message = f"Invalid API key: {message}" if said else "Invalid API key"
     return kind
+
+
+@dataclass(frozen=True, slots=True)
+class Faults:
+    """Which errors a vocabulary makes of what went wrong. All of them are kinds of `APIError`.
+
+    Args:
+        refused: From HTTP status, headers and body of an answer with a status of 300 or more.
+        unanswered: From message, context and ``hint=``, where no usable answer came. Its ``status`` must be None.
+        unexpected: From code, message, ``hint=`` and ``status=``, where the answer is none of this vocabulary.
+    """
+
+    refused: Callable[[int, Mapping[str, str], bytes], APIError] = error_of
+    unanswered: Callable[..., APIError] = ConnectionError
+    unexpected: Callable[..., APIError] = APIError
+
+
+V1_FAULTS = Faults()
+"""The errors of the ComfyOne vocabulary."""
 
 
 def read_record(model: type[Record], response: APIResponse) -> Record:

@@ -7,7 +7,7 @@ import mimetypes
 import os
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -47,22 +47,42 @@ class Timeouts:
 class Upload:
     """A file to send. ``open`` gives it from its first byte, as often as it is called.
 
-    A file that the caller opened is not ``owned``: it is rewound and read, never closed.
+    A file that the caller opened is not ``owned``: it is rewound and read, never closed. ``part`` is the name of the
+    file's part of the form, and ``fields`` are further parts, which come before it.
     """
 
     name: str
     open: Callable[[], BinaryIO]
     mime: str
     owned: bool = True
+    part: str = "file"
+    fields: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, source: str | os.PathLike[str] | bytes | BinaryIO, name: str | None = None) -> Upload:
+    def of(
+        cls,
+        source: str | os.PathLike[str] | bytes | BinaryIO,
+        name: str | None = None,
+        *,
+        part: str = "file",
+        fields: Mapping[str, str] | None = None,
+    ) -> Upload:
         """Take a path, bytes, or an open binary file, which is sent from where it stands.
+
+        Args:
+            source: What to send.
+            name: The file's name; bytes need one.
+            part: The name of the file's part of the form.
+            fields: Further fields of the form.
 
         Raises:
             FileNotFoundError: The path names no file.
             ValidationError: The source is nothing that can be sent, or bytes came without a name.
         """
+        return replace(cls._plain(source, name), part=part, fields=dict(fields or {}))
+
+    @classmethod
+    def _plain(cls, source: str | os.PathLike[str] | bytes | BinaryIO, name: str | None) -> Upload:
         if isinstance(source, bytes | bytearray):
             content = bytes(source)
             return cls._named(name, lambda: BytesIO(content))
@@ -105,16 +125,20 @@ def _binary(content: bytes | str) -> bytes:
 
 
 class Multipart:
-    """A form with one part named ``file``, read piece by piece so that no file is held in memory.
+    """A form with one file and any fields before it, read piece by piece so that no file is held in memory.
 
     It knows its length, which makes the request a plain one with a Content-Length.
     """
 
     def __init__(self, upload: Upload) -> None:
         boundary = secrets.token_hex(16)
-        name = upload.name.translate({ord('"'): "%22", ord("\r"): "%0D", ord("\n"): "%0A"})
+        fields = [
+            f'--{boundary}\r\nContent-Disposition: form-data; name="{_quoted(name)}"\r\n\r\n{value}\r\n'
+            for name, value in upload.fields.items()
+        ]
         head = (
-            f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n'
+            f"{''.join(fields)}--{boundary}\r\n"
+            f'Content-Disposition: form-data; name="{_quoted(upload.part)}"; filename="{_quoted(upload.name)}"\r\n'
             f"Content-Type: {upload.mime}\r\n\r\n"
         )
         self.content_type = f"multipart/form-data; boundary={boundary}"
@@ -161,6 +185,10 @@ class Multipart:
         """Close the file, if it is ours."""
         if self._owned:
             self._file.close()
+
+
+def _quoted(name: str) -> str:
+    return name.translate({ord('"'): "%22", ord("\r"): "%0D", ord("\n"): "%0A"})
 
 
 @dataclass(frozen=True, slots=True)

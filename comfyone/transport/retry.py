@@ -5,14 +5,19 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
-from comfyone.errors import APIError, ConnectionError, RateLimitError, ServerError, ValidationError
+import tenacity
+
+from comfyone.errors import APIError, ValidationError
 from comfyone.transport.call import Call
+from comfyone.transport.decisions import shown
+from comfyone.utils.logging import Log
 
-__all__ = ["RetryPolicy", "may_repeat"]
+__all__ = ["RetryPolicy", "may_pass", "may_repeat", "repetition"]
 
 _TRANSIENT = frozenset({500, 502, 503, 504})
-_NOT_TAKEN = 503
+_NOT_TAKEN = frozenset({429, 503})
 
 
 def may_repeat(call: Call, error: BaseException) -> bool:
@@ -21,15 +26,22 @@ def may_repeat(call: Call, error: BaseException) -> bool:
     What is wrong with the request stays wrong. A call that isn't idempotent is repeated only when the server did not
     take it: the connection was never made, or the server says so (429, 503).
     """
-    if isinstance(error, ConnectionError):
-        if error.context.get("permanent"):
-            return False
-        return call.idempotent or error.context.get("sent") is False
-    if isinstance(error, RateLimitError):
+    if not isinstance(error, APIError) or error.context.get("permanent"):
+        return False
+    if error.status is None:
+        # An error that does not say whether anything was sent is none of a connection.
+        return error.context.get("sent") is False or (call.idempotent and "sent" in error.context)
+    return error.status in _NOT_TAKEN or (call.idempotent and error.status in _TRANSIENT)
+
+
+def may_pass(error: APIError) -> bool:
+    """Whether what is wrong may be over later by itself: the server is away, has failed, or is full."""
+    if error.context.get("permanent"):
+        return False
+    if error.status is None and "sent" in error.context:
         return True
-    if isinstance(error, ServerError):
-        return error.status == _NOT_TAKEN or (call.idempotent and error.status in _TRANSIENT)
-    return False
+    number = error.code if error.status is None else error.status
+    return number == 429 or 500 <= number < 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,3 +78,28 @@ class RetryPolicy:
         if asked is not None:
             return min(asked, self.retry_after_cap) + 0.1 * step * self.jitter()
         return step * (0.5 + 0.5 * self.jitter())
+
+
+def repetition(call: Call, policy: RetryPolicy, attempts: int | None, log: Log) -> dict[str, Any]:
+    """The settings of a loop of tenacity, of either colour, that sends a call as often as the policy says."""
+
+    def delay(state: tenacity.RetryCallState) -> float:
+        return policy.delay(state.attempt_number, _failure(state))
+
+    def tell(state: tenacity.RetryCallState) -> None:
+        log.warning(
+            f"{shown(call)} failed ({_failure(state)}); "
+            f"attempt {state.attempt_number + 1} in {state.upcoming_sleep:.1f} s"
+        )
+
+    return {
+        "stop": tenacity.stop_after_attempt(attempts or policy.attempts),
+        "retry": tenacity.retry_if_exception(lambda error: may_repeat(call, error)),
+        "wait": delay,
+        "before_sleep": tell,
+        "reraise": True,
+    }
+
+
+def _failure(state: tenacity.RetryCallState) -> BaseException | None:
+    return state.outcome.exception() if state.outcome else None

@@ -1,0 +1,199 @@
+"""What both colours decide alike: what a request holds, where a redirect may lead, and what a failure means.
+
+Nothing here sends. The doors (`blocking`, `aio`) turn a `Hop` into a request of their library, and a failure of their
+library into a `Trouble`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+from urllib.parse import quote, urlencode, urljoin, urlsplit
+
+from comfyone.errors import APIError, ValidationError
+from comfyone.transport.answers import Faults
+from comfyone.transport.call import Call, Multipart, encode_json
+from comfyone.transport.endpoint import Credentials, Endpoint
+
+__all__ = [
+    "CHUNK",
+    "ERROR_LIMIT",
+    "USER_AGENT",
+    "Hop",
+    "Trouble",
+    "body_of",
+    "check_kind",
+    "first_hop",
+    "headers_of",
+    "moved",
+    "next_hop",
+    "refusal",
+    "shown",
+]
+
+CHUNK = 8192
+"""Bytes of a piece of a streamed answer."""
+
+ERROR_LIMIT = 1 << 20
+"""Bytes that are read of the body of an error."""
+
+USER_AGENT = "comfyone-python"
+
+_REDIRECTS = 5
+_MOVED = frozenset({301, 302, 303, 307, 308})
+_KEPT = "!#$%&'()*+,/:;=?@[]~"  # what may stand in an address as it is; a percent sign is one that was put there
+_STRAY = re.compile(r"%(?![0-9A-Fa-f]{2})")
+
+
+class Trouble(Enum):
+    """Why no usable answer came: what is said, what a program may read, and what to do.
+
+    ``sent`` tells whether the server may have got the request; what is ``permanent`` is not tried again.
+    """
+
+    CERTIFICATE = (
+        "the server's certificate is not trusted",
+        {"permanent": True},
+        "trust its authority with REQUESTS_CA_BUNDLE",
+    )
+    NO_TLS = "what answers there does not speak TLS", {"permanent": True}, "use http:// in place of https://"
+    NO_HTTP = "what answers there does not speak HTTP", {"permanent": True}, "check the port"
+    PROXY = "the proxy did not connect us", {"sent": False}, "check HTTP_PROXY and HTTPS_PROXY"
+    REFUSED = "no connection", {"sent": False}, "check the domain, and that the server runs"
+    CONNECT_TIMEOUT = "no connection in time", {"sent": False}, "raise 'timeout', or check the domain"
+    READ_TIMEOUT = "no answer in time", {"sent": True}, "raise 'timeout'"
+    BROKEN = "the connection broke before the answer was complete", {"sent": True}, None
+
+    def __init__(self, text: str, context: Mapping[str, Any], hint: str | None) -> None:
+        self.text = text
+        self.context = context
+        self.hint = hint
+
+    def error(self, call: Call, faults: Faults, said: str | None = None) -> APIError:
+        """The error to raise; ``said`` is what the operating system said, in place of our own words."""
+        return faults.unanswered(f"{shown(call)}: {said or self.text}", dict(self.context), hint=self.hint)
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """One request of a call: the first, or one that a redirect asked for.
+
+    Args:
+        url: The whole address, as it travels.
+        trusted: Whether the credentials may go there.
+        number: How many redirects came before.
+    """
+
+    url: str
+    trusted: bool
+    number: int = 0
+
+
+def first_hop(endpoint: Endpoint, call: Call) -> Hop:
+    """Where a call goes.
+
+    Raises:
+        ValidationError: Its path is no address that can be called.
+    """
+    url = _address(endpoint.resolve(call.path), call)
+    return Hop(url, endpoint.trusts(url))
+
+
+def moved(status: int, headers: Mapping[str, str]) -> bool:
+    """Whether an answer is a redirect."""
+    return status in _MOVED and "Location" in headers
+
+
+def next_hop(endpoint: Endpoint, call: Call, hop: Hop, status: int, headers: Mapping[str, str], faults: Faults) -> Hop:
+    """Where a redirect leads. Only what reads goes anywhere; a body goes where the credentials may go.
+
+    Raises:
+        APIError: The redirect is not followed.
+        ValidationError: It leads to no address that can be called.
+    """
+    url = urljoin(hop.url, headers["Location"])
+    trusted = endpoint.trusts(url)
+    if call.method != "GET" and not (status in (307, 308) and trusted):
+        place = urlsplit(url)._replace(query="", fragment="").geturl()
+        hint = "use that address as the domain"
+        raise faults.unexpected(status, f"{shown(call)} was redirected to {place}", hint=hint, status=status)
+    if hop.number == _REDIRECTS:
+        raise faults.unexpected(310, f"{shown(call)} was redirected more than {_REDIRECTS} times")
+    return Hop(_address(url), trusted, hop.number + 1)
+
+
+def headers_of(call: Call, hop: Hop, credentials: Credentials, form: Multipart | None) -> dict[str, str]:
+    """The header fields of a request, the credentials among them where they may go.
+
+    Raises:
+        ValidationError: One holds a character that no header may hold.
+    """
+    fields = {"User-Agent": USER_AGENT, **call.headers}
+    if form is not None:
+        fields["Content-Type"] = form.content_type
+    elif call.json is not None:
+        fields["Content-Type"] = "application/json"
+    if hop.trusted:
+        fields.update(credentials.headers())
+    if not all(_sendable(value) for value in fields.values()):
+        raise ValidationError(f"{shown(call)}: a header holds a character that no header may hold")
+    return fields
+
+
+def body_of(call: Call) -> bytes | None:
+    """The body of a call that is no upload."""
+    return None if call.json is None else encode_json(call.json)
+
+
+def check_kind(call: Call, status: int, headers: Mapping[str, str], faults: Faults) -> None:
+    """See that a stream is of the kind that was asked for.
+
+    Raises:
+        APIError: It is not.
+    """
+    kind, wanted = headers.get("Content-Type", ""), call.headers.get("Accept", "")
+    if not kind.startswith(wanted):
+        raise faults.unexpected(status, f"{shown(call)}: the server sent {kind!r} instead of {wanted!r}", status=status)
+
+
+def refusal(
+    status: int, headers: Mapping[str, str], content: bytes, faults: Faults, credentials: Credentials
+) -> APIError:
+    """The error of an answer with a bad status, with nothing of the credentials in it."""
+    told = credentials.hide(content.decode(errors="surrogateescape")).encode(errors="surrogateescape")
+    error = faults.refused(status, headers, told)
+    # Once more in plain text: what the body escaped would not have been found there.
+    error.message = credentials.hide(error.message)
+    error.args = (error.message, *error.args[1:])
+    return error
+
+
+def shown(call: Call) -> str:
+    """A call as logs and errors name it: no query, where a signature might be."""
+    parts = urlsplit(call.path)
+    place = f"{parts.hostname}{parts.path}" if parts.hostname else parts.path
+    return f"{call.method} {place}"
+
+
+def _address(url: str, call: Call | None = None) -> str:
+    """A URL in the characters of an address, with the query of the call at its end."""
+    parts = urlsplit(_STRAY.sub("%25", url))
+    query = "&".join(filter(None, (quote(parts.query, _KEPT), urlencode(call.query()) if call else "")))
+    return parts._replace(netloc=_host(parts.netloc), path=quote(parts.path, _KEPT), query=query, fragment="").geturl()
+
+
+def _host(netloc: str) -> str:
+    if netloc.isascii():
+        return netloc
+    try:
+        return netloc.encode("idna").decode()
+    except UnicodeError as error:
+        raise ValidationError("the host's name is none that can be looked up") from error
+
+
+def _sendable(value: str) -> bool:
+    # The libraries differ in how they encode what is not ASCII, so that nothing else travels.
+    return not value[:1].isspace() and all(char == "\t" or (char.isascii() and char.isprintable()) for char in value)
