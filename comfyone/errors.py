@@ -10,11 +10,18 @@ ComfyOneError
 │   ├── InvalidRequestError    400, 405, 413, 415, 416, 422: what was sent is wrong; repeating it won't help
 │   ├── RateLimitError         429: full; ``retry_after`` says when
 │   ├── ServerError            5xx
-│   └── ConnectionError        no answer: refused, reset, timed out
+│   ├── ConnectionError        no answer: refused, reset, timed out
+│   └── ComfyUIError           a ComfyUI server answered with an error, or not at all; a builtin ConnectionError, too
+│       ├── ServerUnreachableError  no answer: refused, reset, timed out
+│       ├── NotComfyUIError    what answers is no ComfyUI
+│       └── PromptRejectedError  the server won't queue the graph; ``problems`` say why, per node and input
 ├── JobError                   a job did not end well; carries the job's id
 │   ├── JobFailedError         it failed; ``error`` says why and in which node
 │   ├── JobCancelledError      it was cancelled
 │   └── JobTimeoutError        we stopped waiting; the job goes on
+├── ComfyExecutionError        a prompt failed on a ComfyUI server, or was interrupted; says in which node
+│   └── PromptLostError        it is neither queued nor in the history any more, or its server is gone
+├── PromptTimeoutError         we stopped waiting for a prompt; it goes on
 ├── WebhookVerificationError   a message did not come from whom it says, or not now
 └── Fault                      raised inside the gateway, turned into an answer by a dialect
 """
@@ -30,7 +37,9 @@ __all__ = [
     "FAULTS",
     "APIError",
     "AuthenticationError",
+    "ComfyExecutionError",
     "ComfyOneError",
+    "ComfyUIError",
     "ConflictError",
     "ConnectionError",
     "Fault",
@@ -40,10 +49,16 @@ __all__ = [
     "JobError",
     "JobFailedError",
     "JobTimeoutError",
+    "NodeProblem",
+    "NotComfyUIError",
     "NotFoundError",
     "PermissionDeniedError",
+    "PromptLostError",
+    "PromptRejectedError",
+    "PromptTimeoutError",
     "RateLimitError",
     "ServerError",
+    "ServerUnreachableError",
     "ValidationError",
     "WebhookVerificationError",
     "api_error",
@@ -146,6 +161,64 @@ class ConnectionError(APIError):
         super().__init__(0, message, context, **details)
 
 
+class ComfyUIError(APIError, builtins.ConnectionError):
+    """A ComfyUI server answered with an error, or not at all.
+
+    Whoever catches the builtin ``ConnectionError`` catches this. The code is the HTTP status, or 0 without an answer.
+    """
+
+
+class ServerUnreachableError(ComfyUIError):
+    """No usable answer came from a ComfyUI server: refused, reset or timed out."""
+
+
+class NotComfyUIError(ComfyUIError):
+    """Something answers at the address, but it is no ComfyUI."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeProblem:
+    """What a server found wrong with one input of a node, or with the node itself (then ``input_name`` is None)."""
+
+    node_id: str
+    class_type: str
+    input_name: str | None
+    kind: str
+    message: str
+    details: str = ""
+
+    def __str__(self) -> str:
+        where = f"node '{self.node_id}' ({self.class_type})"
+        place = f"{where}, input '{self.input_name}'" if self.input_name else where
+        return f"{place}: " + ": ".join(part for part in (self.message, self.details) if part)
+
+
+class PromptRejectedError(ComfyUIError):
+    """A server won't queue a graph. What is wrong lies in the graph, so sending it again won't help.
+
+    Args:
+        reason: The server's ``error`` object, as it came; its ``type`` is ``error``.
+        node_errors: Its ``node_errors``, as they came: by node id.
+        problems: The same, one for each input concerned.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int = 400,
+        hint: str | None = None,
+        reason: Mapping[str, Any] | None = None,
+        node_errors: Mapping[str, Any] | None = None,
+        problems: tuple[NodeProblem, ...] = (),
+    ) -> None:
+        self.reason: dict[str, Any] = dict(reason or {})
+        slug = self.reason.get("type")
+        super().__init__(status, message, hint=hint, status=status, error=slug if isinstance(slug, str) else None)
+        self.node_errors: dict[str, Any] = dict(node_errors or {})
+        self.problems = problems
+
+
 _BY_STATUS: Mapping[int, type[APIError]] = {
     400: InvalidRequestError,
     401: AuthenticationError,
@@ -196,6 +269,57 @@ class JobCancelledError(JobError):
 
 class JobTimeoutError(JobError, builtins.TimeoutError):
     """We stopped waiting for a job. It goes on; wait again, or cancel it."""
+
+
+class ComfyExecutionError(ComfyOneError):
+    """A prompt did not end well on a ComfyUI server. What is not known is None.
+
+    Args:
+        prompt_id: The prompt, to look it up again.
+        node_id: The node that raised, or that ran when it was interrupted.
+        node_type: Its class.
+        exception_type: The class of what it raised, as the server names it.
+        exception_message: What that says.
+        traceback: The server's lines.
+        interrupted: Somebody stopped it; no node is at fault.
+        entry: The history entry, where there is one.
+    """
+
+    def __init__(
+        self,
+        prompt_id: str,
+        message: str,
+        *,
+        hint: str | None = None,
+        node_id: str | None = None,
+        node_type: str | None = None,
+        exception_type: str | None = None,
+        exception_message: str | None = None,
+        traceback: tuple[str, ...] = (),
+        interrupted: bool = False,
+        entry: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(message, {"prompt_id": prompt_id, "node_id": node_id, "node_type": node_type}, hint=hint)
+        self.prompt_id = prompt_id
+        self.node_id = node_id
+        self.node_type = node_type
+        self.exception_type = exception_type
+        self.exception_message = exception_message
+        self.traceback = traceback
+        self.interrupted = interrupted
+        self.entry: dict[str, Any] = dict(entry or {})
+
+
+class PromptLostError(ComfyExecutionError, builtins.ConnectionError):
+    """A prompt is in neither queue nor history any more, or its server has not answered for long."""
+
+
+class PromptTimeoutError(ComfyOneError, builtins.TimeoutError):
+    """We stopped waiting for a prompt. It goes on; wait again for ``prompt_id``, or cancel it."""
+
+    def __init__(self, prompt_id: str, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message, {"prompt_id": prompt_id}, hint=hint)
+        self.prompt_id = prompt_id
 
 
 class WebhookVerificationError(ComfyOneError):
