@@ -200,6 +200,7 @@ class Call:
         path: A path below the base address, or an absolute URL.
         params: The query; None values are left out.
         json: The body; None sends no body at all.
+        content: A body that is sent as it is, in place of ``json``.
         upload: A file to send as multipart, in place of ``json``.
         headers: Further headers. Never the key: that one is attached at the door.
         idempotent: Whether doing it twice is the same as doing it once, so that a lost answer may be asked for again.
@@ -216,6 +217,7 @@ class Call:
     idempotent: bool = True
     wait: float = 0.0
     read_timeout: float | None = None
+    content: bytes | None = None
 
     def timeouts(self, own: Timeouts) -> Timeouts:
         """How long to wait, given what the client waits by itself."""

@@ -145,6 +145,8 @@ def headers_of(call: Call, hop: Hop, credentials: Credentials, form: Multipart |
 
 def body_of(call: Call) -> bytes | None:
     """The body of a call that is no upload."""
+    if call.content is not None:
+        return call.content
     return None if call.json is None else encode_json(call.json)
 
 
