@@ -25,11 +25,13 @@ from comfyone.transport.decisions import (
     Hop,
     Trouble,
     body_of,
+    causes,
     check_kind,
     first_hop,
     headers_of,
     moved,
     next_hop,
+    no_tls,
     refusal,
     shown,
 )
@@ -43,7 +45,6 @@ __all__ = ["Transport"]
 
 _HEADERS = requests.utils.default_headers()
 _CONNECTIONS = 64
-_NOT_TLS = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "UNSUPPORTED_PROTOCOL"})
 Result = TypeVar("Result")
 
 
@@ -208,21 +209,21 @@ class Transport:
             raise self._unanswered(call, error) from error
 
     def _unanswered(self, call: Call, error: Exception) -> APIError:
-        causes = list(_causes(error))
-        trouble = _trouble(causes)
+        chain = list(causes(error))
+        trouble = _trouble(chain)
         said = None
         if trouble is Trouble.REFUSED:
-            said = next((cause.strerror for cause in causes if isinstance(cause, OSError) and cause.strerror), None)
+            said = next((cause.strerror for cause in chain if isinstance(cause, OSError) and cause.strerror), None)
         return trouble.error(call, self._faults, said.lower() if said else None)
 
 
-def _trouble(causes: list[BaseException]) -> Trouble:
+def _trouble(chain: list[BaseException]) -> Trouble:
     def has(*kinds: type[BaseException]) -> bool:
-        return any(isinstance(cause, kinds) for cause in causes)
+        return any(isinstance(cause, kinds) for cause in chain)
 
     if has(ssl.SSLCertVerificationError):
         return Trouble.CERTIFICATE
-    if any(isinstance(cause, ssl.SSLError) and cause.reason in _NOT_TLS for cause in causes):
+    if no_tls(chain):
         return Trouble.NO_TLS
     if has(requests.exceptions.ProxyError):
         return Trouble.PROXY
@@ -235,15 +236,3 @@ def _trouble(causes: list[BaseException]) -> Trouble:
     if has(http.client.BadStatusLine) and not has(http.client.RemoteDisconnected):  # the latter is a kind of the former
         return Trouble.NO_HTTP
     return Trouble.BROKEN
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """An exception and whatever requests and urllib3 wrapped into it, outermost first."""
-    seen: set[int] = set()
-    waiting: list[object] = [error]
-    while waiting:
-        item = waiting.pop(0)
-        if isinstance(item, BaseException) and id(item) not in seen:
-            seen.add(id(item))
-            yield item
-            waiting += [getattr(item, "reason", None), item.__cause__, item.__context__, *item.args]

@@ -7,7 +7,8 @@ library into a `Trouble`.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+import ssl
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -25,11 +26,13 @@ __all__ = [
     "Hop",
     "Trouble",
     "body_of",
+    "causes",
     "check_kind",
     "first_hop",
     "headers_of",
     "moved",
     "next_hop",
+    "no_tls",
     "refusal",
     "shown",
 ]
@@ -45,6 +48,7 @@ USER_AGENT = "comfyone-python"
 _REDIRECTS = 5
 _MOVED = frozenset({301, 302, 303, 307, 308})
 _KEPT = "!#$%&'()*+,/:;=?@[]~"  # what may stand in an address as it is; a percent sign is one that was put there
+_NOT_TLS = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "UNSUPPORTED_PROTOCOL"})
 _STRAY = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
@@ -112,17 +116,23 @@ def next_hop(endpoint: Endpoint, call: Call, hop: Hop, status: int, headers: Map
 
     Raises:
         APIError: The redirect is not followed.
-        ValidationError: It leads to no address that can be called.
     """
-    url = urljoin(hop.url, headers["Location"])
-    trusted = endpoint.trusts(url)
+
+    def stray(text: str, hint: str | None = None) -> APIError:
+        return faults.unexpected(status, f"{shown(call)} was redirected {text}", hint=hint, status=status)
+
+    try:
+        url = endpoint.resolve(urljoin(hop.url, headers["Location"]))
+        trusted = endpoint.trusts(url)
+        following = Hop(_address(url), trusted, hop.number + 1)
+    except (ValidationError, ValueError) as error:
+        raise stray("to what is no address that can be called") from error
     if call.method != "GET" and not (status in (307, 308) and trusted):
         place = urlsplit(url)._replace(query="", fragment="").geturl()
-        hint = "use that address as the domain"
-        raise faults.unexpected(status, f"{shown(call)} was redirected to {place}", hint=hint, status=status)
-    if hop.number == _REDIRECTS:
-        raise faults.unexpected(310, f"{shown(call)} was redirected more than {_REDIRECTS} times")
-    return Hop(_address(url), trusted, hop.number + 1)
+        raise stray(f"to {place}", "use that address as the domain")
+    if following.number > _REDIRECTS:
+        raise stray(f"more than {_REDIRECTS} times")
+    return following
 
 
 def headers_of(call: Call, hop: Hop, credentials: Credentials, form: Multipart | None) -> dict[str, str]:
@@ -178,6 +188,23 @@ def shown(call: Call) -> str:
     parts = urlsplit(call.path)
     place = f"{parts.hostname}{parts.path}" if parts.hostname else parts.path
     return f"{call.method} {place}"
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """An exception and whatever the libraries wrapped into it, outermost first."""
+    seen: set[int] = set()
+    waiting: list[object] = [error]
+    while waiting:
+        item = waiting.pop(0)
+        if isinstance(item, BaseException) and id(item) not in seen:
+            seen.add(id(item))
+            yield item
+            waiting += [getattr(item, "reason", None), item.__cause__, item.__context__, *item.args]
+
+
+def no_tls(chain: Iterable[BaseException]) -> bool:
+    """Whether one of these says that the other side does not speak TLS at all."""
+    return any(isinstance(cause, ssl.SSLError) and getattr(cause, "reason", None) in _NOT_TLS for cause in chain)
 
 
 def _address(url: str, call: Call | None = None) -> str:

@@ -32,7 +32,8 @@ class Surroundings:
 
     def proxy(self, url: str) -> str | None:
         """The proxy for a URL; None means that it is called directly."""
-        return requests.utils.select_proxy(url, self.proxies)
+        proxy = requests.utils.select_proxy(url, self.proxies)
+        return f"http://{proxy}" if proxy and "://" not in proxy else proxy
 
 
 def surroundings(url: str) -> Surroundings:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-__all__ = ["ServerEvent", "read_events"]
+__all__ = ["EventReader", "ServerEvent", "read_events"]
 
 _LONGEST = 2 << 20  # a preview has up to a mebibyte, and a third more in base64
 
@@ -19,30 +19,44 @@ class ServerEvent:
     id: str | None
 
 
+class EventReader:
+    """Takes a stream in pieces of any size. An event that is not finished is kept back; a comment is dropped."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._fields: dict[str, list[str]] = {}
+
+    def feed(self, piece: bytes) -> Iterator[ServerEvent]:
+        """The events that this piece completes.
+
+        Raises:
+            ValueError: A line is longer than two mebibytes, or no UTF-8.
+        """
+        *lines, self._rest = (self._rest + piece).split(b"\n")
+        if len(self._rest) > _LONGEST:
+            raise ValueError("a line of the event stream is longer than two mebibytes")
+        for line in lines:
+            if event := self._take(line.removesuffix(b"\r")):
+                yield event
+
+    def _take(self, line: bytes) -> ServerEvent | None:
+        if line:
+            name, _, value = line.decode().partition(":")
+            self._fields.setdefault(name, []).append(value.removeprefix(" "))
+            return None
+        fields, self._fields = self._fields, {}
+        if "data" not in fields:
+            return None
+        kind, number = fields.get("event", ["message"])[-1], fields.get("id", [None])[-1]
+        return ServerEvent(kind, "\n".join(fields["data"]), number)
+
+
 def read_events(pieces: Iterable[bytes]) -> Iterator[ServerEvent]:
     """The events in a stream. One that was not finished when the stream ended is dropped, as is a comment.
 
     Raises:
         ValueError: A line is longer than two mebibytes, or no UTF-8.
     """
-    fields: dict[str, list[str]] = {}
-    for line in _lines(pieces):
-        if line:
-            name, _, value = line.decode().partition(":")
-            fields.setdefault(name, []).append(value.removeprefix(" "))
-            continue
-        if "data" in fields:
-            kind, number = fields.get("event", ["message"])[-1], fields.get("id", [None])[-1]
-            yield ServerEvent(kind, "\n".join(fields["data"]), number)
-        fields = {}
-
-
-def _lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    buffer = b""
+    reader = EventReader()
     for piece in pieces:
-        buffer += piece
-        *lines, buffer = buffer.split(b"\n")
-        if len(buffer) > _LONGEST:
-            raise ValueError("a line of the event stream is longer than two mebibytes")
-        for line in lines:
-            yield line.removesuffix(b"\r")
+        yield from reader.feed(piece)

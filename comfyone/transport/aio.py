@@ -1,0 +1,368 @@
+"""The asynchronous door: it sends calls with aiohttp, and no failure of aiohttp gets past it untranslated."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import ssl
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from functools import lru_cache
+from io import BytesIO
+from typing import Any, TypeVar
+
+import aiohttp
+import tenacity
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
+from yarl import URL
+
+from comfyone.errors import APIError, ComfyOneError, ValidationError
+from comfyone.transport.answers import V1_FAULTS, Answer, Faults, read_envelope
+from comfyone.transport.call import Call, Multipart, Timeouts
+from comfyone.transport.decisions import (
+    ERROR_LIMIT,
+    Hop,
+    Trouble,
+    body_of,
+    causes,
+    check_kind,
+    first_hop,
+    headers_of,
+    moved,
+    next_hop,
+    no_tls,
+    refusal,
+    shown,
+)
+from comfyone.transport.endpoint import Credentials, Endpoint
+from comfyone.transport.retry import RetryPolicy, repetition
+from comfyone.transport.surroundings import surroundings
+from comfyone.utils.files import in_thread
+from comfyone.utils.logging import Log
+from comfyone.wire.v1 import APIResponse
+
+__all__ = ["AsyncTransport"]
+
+_CONNECTIONS = 500
+_PIECE = 1 << 16  # bytes of a body that are sent or read at once
+_FAREWELL = 1.0  # seconds for a server to answer when we close a WebSocket
+Result = TypeVar("Result")
+
+
+class AsyncTransport:
+    """Sends calls to one server under one set of credentials, from one event loop. See `Transport` for the arguments.
+
+    Its connections are made inside the loop that uses it first, and end with `close`.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        credentials: Credentials,
+        timeouts: Timeouts,
+        policy: RetryPolicy,
+        log: Log,
+        *,
+        faults: Faults = V1_FAULTS,
+    ) -> None:
+        self.endpoint = endpoint
+        self.policy = policy
+        self.timeouts = timeouts
+        self._credentials = credentials
+        self._log = log
+        self._faults = faults
+        self._session: aiohttp.ClientSession | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def __repr__(self) -> str:
+        return f"AsyncTransport({self.endpoint.base_url!r})"
+
+    async def __aenter__(self) -> AsyncTransport:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close all connections. Whatever still uses one of them fails."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    async def exchange(self, call: Call, *, attempts: int | None = None) -> Answer:
+        """Send a call and read its answer; ``attempts`` stands in for the policy's.
+
+        Raises:
+            APIError: The HTTP status is an error, or no answer came. Which kind, the faults decide.
+            ValidationError: The call is none that can be sent.
+        """
+
+        async def once() -> Answer:
+            async with self._request(call) as answer:
+                with self._translated(call):
+                    return Answer(answer.status, answer.headers, await answer.read())
+
+        return await self._repeat(call, once, attempts)
+
+    async def send(self, call: Call, *, attempts: int | None = None) -> APIResponse:
+        """Send a call and read its envelope, whatever its code.
+
+        Raises:
+            APIError: As `exchange`, or the body is no envelope.
+        """
+        answer = await self.exchange(call, attempts=attempts)
+        return read_envelope(answer.status, answer.headers, answer.content)
+
+    async def download(self, call: Call, write: Callable[[AsyncIterator[bytes]], Awaitable[Result]]) -> Result:
+        """Send a call and hand the pieces of its body to ``write``, which must start afresh when called again."""
+
+        async def once() -> Result:
+            async with self.stream(call) as pieces:
+                return await write(pieces)
+
+        return await self._repeat(call, once)
+
+    @asynccontextmanager
+    async def stream(self, call: Call, *, live: bool = False) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Send a call once and give its body in pieces; ``live`` gives each byte as soon as it is there."""
+        async with self._request(call) as answer:
+            check_kind(call, answer.status, answer.headers, self._faults)
+            yield self._pieces(call, answer, live)
+
+    @asynccontextmanager
+    async def socket(
+        self, call: Call, *, largest: int = 0, heartbeat: float | None = None
+    ) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+        """Open a WebSocket, once, without following redirects, which could take the credentials elsewhere.
+
+        Args:
+            call: Where to; a path below the base address. Its read timeout is not looked at: a socket may be silent.
+            largest: Bytes of a message at most; 0 sets no limit.
+            heartbeat: Seconds between pings; a server that answers none is taken for lost.
+
+        Raises:
+            APIError: The server refused, or there is no connection. What breaks later, aiohttp tells by its messages.
+        """
+        hop = first_hop(self.endpoint, call)
+        timeouts = call.timeouts(self.timeouts)
+        headers = headers_of(call, hop, self._credentials, None)
+        with self._translated(call):
+            async with asyncio.timeout(timeouts.connect + timeouts.read):
+                opened = await self._opened().ws_connect(
+                    URL(hop.url, encoded=True),
+                    headers=headers,
+                    timeout=aiohttp.ClientWSTimeout(ws_close=_FAREWELL),
+                    max_msg_size=largest,
+                    heartbeat=heartbeat,
+                    **self._way(hop),
+                )
+        try:
+            yield opened
+        finally:
+            await opened.close()
+
+    async def _repeat(
+        self, call: Call, once: Callable[[], Coroutine[Any, Any, Result]], attempts: int | None = None
+    ) -> Result:
+        # tenacity awaits what a coroutine function returns, and nothing else: ``once`` can be no lambda.
+        return await tenacity.AsyncRetrying(sleep=asyncio.sleep, **repetition(call, self.policy, attempts, self._log))(
+            once
+        )
+
+    @asynccontextmanager
+    async def _request(self, call: Call) -> AsyncIterator[aiohttp.ClientResponse]:
+        """One attempt, redirects included. What it opened is closed at the end, the answer before the file it sends."""
+        started = time.monotonic()
+        hop = first_hop(self.endpoint, call)
+        async with AsyncExitStack() as stack:
+            while True:
+                answer = await self._hop(call, hop, stack)
+                if not moved(answer.status, answer.headers):
+                    break
+                answer.close()
+                hop = next_hop(self.endpoint, call, hop, answer.status, answer.headers, self._faults)
+            self._log.debug(f"{shown(call)}: HTTP {answer.status} in {(time.monotonic() - started) * 1000:.0f} ms")
+            await self._check(call, answer)
+            yield answer
+
+    async def _hop(self, call: Call, hop: Hop, stack: AsyncExitStack) -> aiohttp.ClientResponse:
+        timeouts = call.timeouts(self.timeouts)
+        form = await _form(call, stack)
+        headers = headers_of(call, hop, self._credentials, form)
+        body = _Body(form if form is not None else body_of(call), timeouts)
+        with self._translated(call):
+            async with body.patience():
+                answer = await self._opened().request(
+                    call.method,
+                    URL(hop.url, encoded=True),
+                    data=body.data,
+                    headers={**headers, **body.headers},
+                    timeout=aiohttp.ClientTimeout(total=None, sock_connect=timeouts.connect, sock_read=timeouts.read),
+                    allow_redirects=False,
+                    **self._way(hop),
+                )
+        stack.callback(answer.release)
+        return answer
+
+    def _way(self, hop: Hop) -> dict[str, Any]:
+        """Proxy and certificates, as the environment has them. A .netrc has no say."""
+        around = surroundings(hop.url)
+        proxy = around.proxy(hop.url)
+        if proxy is not None and not proxy.startswith(("http://", "https://")):
+            hint = "use ComfyOne and its kind, which block, or a proxy that speaks HTTP"
+            raise ValidationError("the proxy of the environment is none that an asynchronous client can use", hint=hint)
+        return {"proxy": proxy, "ssl": _tls(around.verify) if hop.url.startswith("https") else True}
+
+    def _opened(self) -> aiohttp.ClientSession:
+        loop = asyncio.get_running_loop()
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=_CONNECTIONS),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                middlewares=[_stay],
+            )
+            # How often something is sent, our policy alone decides.
+            self._session._retry_connection = False
+            self._loop = loop
+        elif self._loop is not loop:
+            raise ComfyOneError(
+                f"{self!r} is used in another event loop", hint="make one for each loop, and close it there"
+            )
+        return self._session
+
+    async def _check(self, call: Call, answer: aiohttp.ClientResponse) -> None:
+        if answer.status < 300:
+            return
+        content = b""
+        with self._translated(call):
+            async for piece in answer.content.iter_any():
+                content += piece
+                if len(content) >= ERROR_LIMIT:
+                    break
+        raise refusal(answer.status, answer.headers, content, self._faults, self._credentials)
+
+    async def _pieces(self, call: Call, answer: aiohttp.ClientResponse, live: bool) -> AsyncIterator[bytes]:
+        with self._translated(call):
+            async for piece in answer.content.iter_any() if live else answer.content.iter_chunked(_PIECE):
+                yield piece
+
+    @contextmanager
+    def _translated(self, call: Call) -> Iterator[None]:
+        """The one door where failures of aiohttp become ours."""
+        try:
+            yield
+        except aiohttp.InvalidURL as error:
+            raise ValidationError(f"{shown(call)}: not an address that can be called") from error
+        except (aiohttp.ClientError, OSError) as error:  # a TimeoutError is an OSError
+            raise self._unanswered(call, error) from error
+
+    def _unanswered(self, call: Call, error: Exception) -> APIError | ComfyOneError:
+        chain = list(causes(error))
+        ours = next((cause for cause in chain if isinstance(cause, ComfyOneError)), None)
+        if ours is not None:  # what went wrong with the body while it was sent
+            return ours
+        if isinstance(error, aiohttp.WSServerHandshakeError):
+            if error.status < 300:
+                message = f"{shown(call)}: what answers there is no WebSocket"
+                return self._faults.unexpected(error.status, message, status=error.status)
+            return refusal(error.status, error.headers or {}, b"", self._faults, self._credentials)
+        trouble = _trouble(error, chain)
+        return trouble.error(call, self._faults, _said(error) if trouble is Trouble.REFUSED else None)
+
+
+class _Body:
+    """The body of a request, sent in pieces where it is large, and what limits how long that may take."""
+
+    def __init__(self, content: Multipart | bytes | None, timeouts: Timeouts) -> None:
+        self._timeouts = timeouts
+        self._patience: asyncio.Timeout | None = None
+        self.data: bytes | AsyncIterator[bytes] | None = None
+        self.headers: dict[str, str] = {}
+        if isinstance(content, Multipart) or (content is not None and len(content) > _PIECE):
+            self.data, self.headers = self._pieces(content), {"Content-Length": str(len(content))}
+        else:
+            self.data = content
+
+    @asynccontextmanager
+    async def patience(self) -> AsyncIterator[None]:
+        """Until the answer begins: a server that takes no more of the body for too long is given up."""
+        async with asyncio.timeout(None) as self._patience:
+            try:
+                yield
+            finally:
+                self._patience = None
+
+    async def _pieces(self, content: Multipart | bytes) -> AsyncIterator[bytes]:
+        source = content if isinstance(content, Multipart) else BytesIO(content)
+        while piece := await in_thread(source.read, _PIECE):
+            self._more(self._timeouts.connect)
+            yield piece
+        self._more(self._timeouts.connect + self._timeouts.read)
+
+    def _more(self, seconds: float) -> None:
+        # The answer may begin while the body is still on its way; then it is the answer that is waited for.
+        if self._patience is not None:
+            self._patience.reschedule(asyncio.get_running_loop().time() + seconds)
+
+
+async def _form(call: Call, stack: AsyncExitStack) -> Multipart | None:
+    if call.upload is None:
+        return None
+    upload, forms = call.upload, list[Multipart]()
+    try:
+        await in_thread(lambda: forms.append(Multipart(upload)))
+    finally:  # also when we are cancelled while the file is being opened
+        for form in forms:
+            stack.callback(form.close)
+    return forms[0]
+
+
+async def _stay(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """No WebSocket is looked for elsewhere: aiohttp would follow, and take the credentials along."""
+    answer = await handler(request)
+    if "Upgrade" in request.headers and answer.status in range(300, 400):
+        answer.close()
+        raise aiohttp.WSServerHandshakeError(
+            answer.request_info, (), status=answer.status, headers=answer.headers, message="redirected"
+        )
+    return answer
+
+
+@lru_cache(maxsize=8)
+def _tls(verify: bool | str) -> ssl.SSLContext:
+    """The certificates to trust: those that requests trusts, so that both colours trust the same."""
+    place = DEFAULT_CA_BUNDLE_PATH if verify is True else str(verify)
+    if os.path.isdir(place):
+        return ssl.create_default_context(capath=place)
+    return ssl.create_default_context(cafile=place)
+
+
+def _trouble(error: Exception, chain: list[BaseException]) -> Trouble:
+    def has(*kinds: type[BaseException]) -> bool:
+        return any(isinstance(cause, kinds) for cause in chain)
+
+    if has(ssl.SSLCertVerificationError):
+        return Trouble.CERTIFICATE
+    if no_tls(chain):
+        return Trouble.NO_TLS
+    if has(aiohttp.ClientProxyConnectionError, aiohttp.ClientHttpProxyError):
+        return Trouble.PROXY
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
+        return Trouble.CONNECT_TIMEOUT
+    if isinstance(error, aiohttp.ClientConnectorError) and not has(ssl.SSLError):
+        return Trouble.REFUSED
+    if isinstance(error, TimeoutError):
+        return Trouble.READ_TIMEOUT
+    if isinstance(error, aiohttp.ClientResponseError):
+        return Trouble.NO_HTTP
+    return Trouble.BROKEN
+
+
+def _said(error: Exception) -> str | None:
+    """What the operating system said; asyncio puts words of its own in its place."""
+    reason = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    if isinstance(reason, socket.gaierror):
+        return str(reason.strerror).lower()
+    return os.strerror(reason.errno).lower() if isinstance(reason, OSError) and reason.errno else None
