@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import sys
 from importlib.metadata import version
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from comfyone.cli import backends, gateway, jobs, keys, reports, sandbox, tenants, workflows
+from comfyone.cli import backends, config, files, gateway, jobs, keys, reports, sandbox, server, tenants, workflows
+from comfyone.cli.local import Given
 
 __all__ = ["app", "main"]
+
+COMFYUI, GATEWAY = "One ComfyUI server", "Through a gateway"
+SERVERS, ADMINISTRATION = "Servers to run", "On the state of a gateway"
 
 app = typer.Typer(
     name="comfyone",
     help="Any number of ComfyUI servers as one dependable backend.",
-    no_args_is_help=True,
+    invoke_without_command=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -29,22 +34,45 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
+    context: typer.Context,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config", "-c", help="A YAML file with the settings for ComfyUI; otherwise config.yaml, if it is there."
+        ),
+    ] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="A setting for ComfyUI, as SECTION.NAME=VALUE; may be repeated.")
+    ] = None,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    pass
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit(1)
+    context.obj = Given.parse(config, set_ or ())
 
 
-app.command("gateway")(gateway.gateway)
-app.command("sandbox")(sandbox.sandbox)
-app.command("usage")(reports.usage)
-app.command("audit")(reports.audit)
-app.add_typer(tenants.app, name="tenants")
-app.add_typer(keys.app, name="keys")
-app.add_typer(backends.app, name="backends")
-app.add_typer(workflows.app, name="workflows")
-app.add_typer(jobs.app, name="jobs")
+app.command("upload", rich_help_panel=COMFYUI)(files.upload)
+app.command("download", rich_help_panel=COMFYUI)(files.download)
+app.command("queue", rich_help_panel=COMFYUI)(server.queue)
+app.command("history", rich_help_panel=COMFYUI)(server.history)
+app.command("interrupt", rich_help_panel=COMFYUI)(server.interrupt)
+app.command("free", rich_help_panel=COMFYUI)(server.free)
+app.command("models", rich_help_panel=COMFYUI)(server.models)
+app.command("nodes", rich_help_panel=COMFYUI)(server.nodes)
+app.command("info", rich_help_panel=COMFYUI)(server.info)
+app.command("config", rich_help_panel=COMFYUI)(config.config)
+app.command("gateway", rich_help_panel=SERVERS)(gateway.gateway)
+app.command("sandbox", rich_help_panel=SERVERS)(sandbox.sandbox)
+app.command("usage", rich_help_panel=ADMINISTRATION)(reports.usage)
+app.command("audit", rich_help_panel=ADMINISTRATION)(reports.audit)
+app.add_typer(tenants.app, name="tenants", rich_help_panel=ADMINISTRATION)
+app.add_typer(keys.app, name="keys", rich_help_panel=ADMINISTRATION)
+app.add_typer(backends.app, name="backends", rich_help_panel=GATEWAY)
+app.add_typer(workflows.app, name="workflows", rich_help_panel=GATEWAY)
+app.add_typer(jobs.app, name="jobs", rich_help_panel=GATEWAY)
 
 
 def main() -> None:

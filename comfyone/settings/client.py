@@ -46,7 +46,7 @@ class ServerSection(_Section):
     headers: Mapping[str, SecretStr] = Field(
         default_factory=dict, description="further headers of every request: name → value"
     )
-    auth: SecretStr | None = Field(None, description="user:password for what stands before the server (basic)")
+    auth: SecretStr | None = Field(None, description="user:password, or a token, for what stands before the server")
 
 
 class SocketSection(_Section):
@@ -87,7 +87,7 @@ class LoggingSection(_Section):
         Field("INFO", description="least level that is logged")
     )
     file: Path | None = Field(Path("./comfyui_api.log"), description="file to log to; null: none")
-    console: bool = Field(True, description="whether warnings and errors are also logged to the terminal")
+    console: bool = Field(True, description="whether the same is shown in the terminal")
 
 
 class ClientSettings(BaseModel):
