@@ -8,9 +8,22 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, Literal
 
-__all__ = ["Graph", "Problem", "check_classes", "check_graph", "is_link", "node_title", "with_values"]
+__all__ = [
+    "UI_FORMAT",
+    "Graph",
+    "Problem",
+    "check_classes",
+    "check_graph",
+    "check_shape",
+    "is_link",
+    "kind_of",
+    "links_of",
+    "needed_by",
+    "node_title",
+    "with_values",
+]
 
 Graph = Mapping[str, Mapping[str, Any]]
 
@@ -19,10 +32,17 @@ UI_FORMAT = "this is a workflow saved for ComfyUI's editor, not for its API; exp
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong with a graph, and the node it is in."""
+    """One thing that is wrong with a graph, and where.
+
+    An ``error`` keeps the graph, or a part of it, from running. A ``warning`` is about something that ComfyUI overlooks.
+    """
 
     message: str
     node_id: str | None = None
+    input_name: str | None = None
+    severity: Literal["error", "warning"] = "error"
+    suggestions: tuple[Any, ...] = ()
+    """What to write in its place, the most likely first: names, values, or what the editor would take."""
 
 
 def is_link(value: Any) -> bool:
@@ -36,30 +56,65 @@ def is_link(value: Any) -> bool:
     )
 
 
+def links_of(node: Mapping[str, Any]) -> Iterator[tuple[str, str, int]]:
+    """The links of a node: name of the input, id of the node it is linked to, index of that node's output."""
+    for name, value in node["inputs"].items():
+        if is_link(value):
+            yield name, value[0], value[1]
+
+
+def needed_by(graph: Graph, *node_ids: str) -> set[str]:
+    """The ids of nodes with all that they need: what their inputs are linked to, and so on. Links to nothing lead nowhere."""
+    needed: set[str] = set()
+    waiting = [node_id for node_id in node_ids if node_id in graph]
+    while waiting:
+        node_id = waiting.pop()
+        if node_id not in needed:
+            needed.add(node_id)
+            waiting += [source for _, source, _ in links_of(graph[node_id]) if source in graph]
+    return needed
+
+
 def check_graph(graph: Any) -> list[Problem]:
     """Everything that is wrong with the structure of a graph; an empty list when it is sound."""
-    if not isinstance(graph, dict):
-        return [Problem(f"a graph is a JSON object, not {_kind(graph)}")]
-    if isinstance(graph.get("nodes"), list):
-        return [Problem(UI_FORMAT)]
-    if not graph:
-        return [Problem("the graph has no nodes")]
+    if problem := _check_whole(graph):
+        return [problem]
     return [problem for node_id, node in graph.items() for problem in _check_node(graph, node_id, node)]
 
 
-def _check_node(graph: Graph, node_id: str, node: Any) -> Iterator[Problem]:
+def check_shape(graph: Any) -> list[Problem]:
+    """What keeps a value from being a graph at all: neither its links nor its values are looked at."""
+    if problem := _check_whole(graph):
+        return [problem]
+    return [problem for node_id, node in graph.items() if (problem := _check_node_shape(node_id, node))]
+
+
+def _check_whole(graph: Any) -> Problem | None:
+    if not isinstance(graph, dict):
+        return Problem(f"a graph is a JSON object, not {kind_of(graph)}")
+    if isinstance(graph.get("nodes"), list):
+        return Problem(UI_FORMAT)
+    return None if graph else Problem("the graph has no nodes")
+
+
+def _check_node_shape(node_id: str, node: Any) -> Problem | None:
     if not isinstance(node, dict):
-        yield Problem(f"node '{node_id}' is {_kind(node)}, not an object with 'class_type' and 'inputs'", node_id)
-    elif not isinstance(node.get("class_type"), str) or not node["class_type"]:
-        yield Problem(f"node '{node_id}' has no 'class_type'", node_id)
-    elif not isinstance(node.get("inputs"), dict):
-        yield Problem(f"node '{node_id}' has no 'inputs' object", node_id)
-    else:
-        for name, value in node["inputs"].items():
-            if is_link(value) and value[0] not in graph:
-                yield Problem(
-                    f"input '{name}' of node '{node_id}' links to node '{value[0]}', which is not there", node_id
-                )
+        return Problem(f"node '{node_id}' is {kind_of(node)}, not an object with 'class_type' and 'inputs'", node_id)
+    if not isinstance(node.get("class_type"), str) or not node["class_type"]:
+        return Problem(f"node '{node_id}' has no 'class_type'", node_id)
+    if not isinstance(node.get("inputs"), dict):
+        return Problem(f"node '{node_id}' has no 'inputs' object", node_id)
+    return None
+
+
+def _check_node(graph: Graph, node_id: str, node: Any) -> Iterator[Problem]:
+    if problem := _check_node_shape(node_id, node):
+        yield problem
+        return
+    for name, source, _ in links_of(node):
+        if source not in graph:
+            message = f"input '{name}' of node '{node_id}' links to node '{source}', which is not there"
+            yield Problem(message, node_id, name)
 
 
 def check_classes(graph: Graph, known: Collection[str]) -> list[Problem]:
@@ -94,6 +149,7 @@ def node_title(node: Mapping[str, Any]) -> str | None:
     return title if isinstance(title, str) else None
 
 
-def _kind(value: Any) -> str:
+def kind_of(value: Any) -> str:
+    """A value's kind in JSON, in words."""
     names = {dict: "an object", list: "an array", str: "a string", bool: "a boolean", type(None): "null"}
     return names.get(type(value), "a number")

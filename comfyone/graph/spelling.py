@@ -1,0 +1,44 @@
+"""What somebody probably meant: the nearest of the names that there are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import Any
+
+__all__ = ["nearest", "or_nearest", "plain_path"]
+
+MOST = 3
+_FARTHEST = 0.6
+
+
+def plain_path(name: str) -> str:
+    """A path as it is written on every system: ComfyUI on Windows lists models with ``\\``."""
+    return name.replace("\\", "/")
+
+
+def nearest(name: str, known: Iterable[Any], most: int = MOST) -> tuple[str, ...]:
+    """The known names that are most like a name, the most likely first; nothing when none is near.
+
+    The same path with other separators or in other letters comes first, then the same file in another folder.
+    """
+    names = [each for each in known if isinstance(each, str)]
+    folded: dict[str, list[str]] = {}
+    for each in names:
+        folded.setdefault(_folded(each), []).append(each)
+    wanted = _folded(name)
+    last = wanted.rpartition("/")[2]
+    found = folded.get(wanted, []) + [each for each in names if last and _folded(each).rpartition("/")[2] == last]
+    for near in get_close_matches(wanted, folded, n=most, cutoff=_FARTHEST):
+        found += folded[near]
+    return tuple(dict.fromkeys(found))[:most]
+
+
+def or_nearest(suggestions: Iterable[Any]) -> str:
+    """Suggestions as the end of a message; nothing when there are none."""
+    texts = [repr(each) for each in suggestions]
+    return f"; near it: {', '.join(texts)}" if texts else ""
+
+
+def _folded(name: str) -> str:
+    return plain_path(name).casefold()

@@ -1,0 +1,147 @@
+"""What can be said of a graph without knowing any node class: its shape, its links, its cycles."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from graphlib import CycleError, TopologicalSorter
+from typing import Any
+
+from comfyone.graph.document import UI_FORMAT, Graph, Problem, check_shape, kind_of, links_of
+from comfyone.graph.spelling import nearest
+
+__all__ = ["check_cycles", "check_link", "check_links", "check_usable", "find_cycles", "label"]
+
+AS_VALUE = '{"__value__": [...]}'
+"""How a list is given as a value; by itself it would be read as a link."""
+
+_WAY_OUT = " (in newer editors 'Export (API)'), or convert it with 'comfyone convert'"
+
+
+def label(graph: Graph, node_id: str, name: str | None = None) -> str:
+    """A node, or an input of one, as messages name it."""
+    node = graph.get(node_id)
+    class_type = node.get("class_type") if isinstance(node, Mapping) else None
+    text = f"node '{node_id}'" + (f" ({class_type})" if class_type else "")
+    return f"input '{name}' of {text}" if name is not None else text
+
+
+def check_usable(graph: Any) -> list[Problem]:
+    """What keeps a value from being a graph at all; for the usual mistakes with the way out."""
+    if wrapped := _wrapped(graph):
+        return [Problem(wrapped)]
+    problems = [
+        replace(problem, message=problem.message + _WAY_OUT) if problem.message == UI_FORMAT else problem
+        for problem in check_shape(graph)
+    ]
+    if isinstance(graph, dict):
+        problems += [
+            Problem(f"the id of node {node_id!r} is {kind_of(node_id)}, not a text", suggestions=(str(node_id),))
+            for node_id in graph
+            if not isinstance(node_id, str)
+        ]
+    return problems
+
+
+def _wrapped(graph: Any) -> str | None:
+    """What a graph is wrapped in, when somebody gives more than the graph."""
+    if isinstance(graph, str | bytes):
+        return f"a graph is a JSON object, and this is its text{_not_json(graph)}; read it with json.loads first"
+    if isinstance(graph, list) and len(graph) >= 3 and _is_graph(graph[2]):
+        return "this is an entry of ComfyUI's queue or history; the graph is its third item"
+    if not isinstance(graph, dict) or "class_type" in graph:
+        return None if not isinstance(graph, dict) else "this is one node, not a graph; a graph is node id → node"
+    for key in ("prompt", "output", "workflow"):
+        if _is_graph(graph.get(key)):
+            return f"this holds a graph under '{key}', beside or instead of other things; give only that"
+    if isinstance(graph.get("workflow"), dict) and isinstance(graph["workflow"].get("nodes"), list):
+        return UI_FORMAT + _WAY_OUT
+    return None
+
+
+def _not_json(text: str | bytes) -> str:
+    try:
+        json.loads(text)
+    except ValueError as error:
+        return f" (which is no JSON either: {error})"
+    return ""
+
+
+def _is_graph(value: Any) -> bool:
+    return isinstance(value, dict) and bool(value) and all(_is_node(node) for node in value.values())
+
+
+def _is_node(value: Any) -> bool:
+    return (
+        isinstance(value, dict) and isinstance(value.get("class_type"), str) and isinstance(value.get("inputs"), dict)
+    )
+
+
+def check_links(graph: Graph) -> list[Problem]:
+    """What is wrong with the links of a graph whose nodes have their shape: dangling, half-written, in a circle."""
+    problems = [
+        problem
+        for node_id, node in graph.items()
+        for name, value in node["inputs"].items()
+        if isinstance(value, list) and (problem := check_link(graph, node_id, name, value))
+    ]
+    return problems + check_cycles(graph)
+
+
+def check_cycles(graph: Graph) -> list[Problem]:
+    """The cycles of a graph, a problem each; it is said of one of the cycle's nodes."""
+    return [_cycle_problem(cycle) for cycle in find_cycles(graph)]
+
+
+def check_link(graph: Graph, node_id: str, name: str, value: list[Any]) -> Problem | None:
+    """What is wrong with a link as such. ComfyUI reads every list as a link, whatever it was meant to be."""
+    where = label(graph, node_id, name)
+
+    def problem(text: str, *suggestions: Any) -> Problem:
+        return Problem(f"{where} {text}", node_id, name, suggestions=suggestions)
+
+    if len(value) != 2:
+        return problem(
+            f"is a list of {len(value)}; a list is read as a link, [node id, output index]. Write {AS_VALUE} for a value"
+        )
+    source, index = value
+    if not isinstance(source, str):
+        text = f"links to node {json.dumps(source, default=str)}, and the id of a node is a text"
+        known = not isinstance(source, list | dict) and str(source) in graph
+        return problem(text, [str(source), index]) if known else problem(text)
+    if source not in graph:
+        near = [[each, index] for each in nearest(source, graph)]
+        return problem(f"links to node '{source}', which is not there", *near)
+    if not isinstance(index, int) or isinstance(index, bool):
+        return problem(f"links to output {index!r} of node '{source}'; the index of an output is a whole number")
+    if index < 0:
+        return problem(f"links to output {index} of node '{source}'; outputs count from 0", [source, 0])
+    return None
+
+
+def _cycle_problem(cycle: list[str]) -> Problem:
+    around = " → ".join(f"'{node_id}'" for node_id in [*cycle, cycle[0]])
+    text = f"nodes {around} form a cycle" if len(cycle) > 1 else f"node '{cycle[0]}' is linked to itself"
+    return Problem(f"{text}; nothing of it can run", cycle[0])
+
+
+def find_cycles(graph: Graph) -> list[list[str]]:
+    """Cycles of nodes, each node giving to the next. Any other cycle shares a node with one of them."""
+    sources = {
+        node_id: [source for _, source, _ in links_of(node) if source in graph] for node_id, node in graph.items()
+    }
+    cycles: list[list[str]] = []
+    while True:
+        try:
+            TopologicalSorter(sources).prepare()
+        except CycleError as error:
+            cycle = error.args[1][:-1]
+            cycles.append(cycle)
+            sources = {
+                node_id: [each for each in found if each not in cycle]
+                for node_id, found in sources.items()
+                if node_id not in cycle
+            }
+        else:
+            return cycles
