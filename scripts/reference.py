@@ -11,8 +11,10 @@ from typing import Any
 
 import typer
 
+from comfyone.cli.documents import DOCUMENTS, EXIT_CODES, Document, ErrorDocument
 from comfyone.cli.main import app
 from comfyone.errors import FAULTS, api_error
+from comfyone.settings.client import ClientSettings, client_settings
 from comfyone.settings.gateway import DEFAULT_STATE, GatewaySettings
 from comfyone.settings.sources import PREFIX
 
@@ -112,7 +114,79 @@ def _table(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     return "".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in line)} |\n" for line in lines)
 
 
-PAGES: Mapping[str, Callable[[], str]] = {"settings.md": settings, "errors.md": errors, "cli.md": cli}
+def config() -> str:
+    """The page of the client's settings."""
+    rows = [
+        (
+            f"`{each.name}`",
+            f"`{each.variable}`",
+            "–" if each.value in (None, {}) else f"`{_plain(each.value)}`",
+            each.description,
+        )
+        for each in client_settings(ClientSettings(), {})
+    ]
+    return (
+        "# Settings of the commands for one ComfyUI\n\n"
+        "They stand in a YAML file, a section of names and values for the part before the dot: `config.yaml` in the folder you\n"
+        "are in, or the file that `comfyone --config FILE` names. A variable of the environment goes before the file, and\n"
+        "`comfyone --set SECTION.NAME=VALUE` before that. `comfyone config` shows what is in force, and where it comes from.\n"
+        "Times are seconds.\n\n"
+        + _table(("Name", "Variable", "Default", "Meaning"), rows)
+        + "\nThe variables of `comfyui.headers` and `logging.file` hold YAML, such as `{X-Key: secret}` and `null`.\n"
+    )
+
+
+def _plain(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def documents() -> str:
+    """The page of what commands print with ``--json``."""
+    parts = [
+        "# What commands print with `--json`\n\n"
+        "One document on standard output, in UTF-8. Names and types stay as they are; names may be added. When a command\n"
+        "can't do its work it prints an `error` document in its place, and ends with a code that is not 0:\n\n"
+        + _table(("Code", "Meaning"), [(str(code), meaning) for code, meaning in EXIT_CODES.items()])
+    ]
+    schemas: dict[str, type[Document]] = {**DOCUMENTS, "any command that fails": ErrorDocument}
+    records: dict[str, dict[str, Any]] = {}
+    for name, model in schemas.items():
+        schema = model.model_json_schema(ref_template="{model}")
+        records |= schema.pop("$defs", {})
+        title = f"`comfyone {name}`" if name in DOCUMENTS else name.capitalize()
+        parts.append(f"\n## {title}\n\n" + _fields(schema))
+    for name, schema in sorted(records.items()):
+        parts.append(f"\n## {name}\n\n{schema.get('description', '')}\n\n" + _fields(schema))
+    return "".join(parts)
+
+
+def _fields(schema: Mapping[str, Any]) -> str:
+    rows = [
+        (f"`{name}`", _type(field), field.get("description", ""))
+        for name, field in schema.get("properties", {}).items()
+    ]
+    return _table(("Name", "Type", "Meaning"), rows)
+
+
+def _type(field: Mapping[str, Any]) -> str:
+    if "$ref" in field:
+        return f"[{field['$ref']}](#{field['$ref'].lower()})"
+    if "anyOf" in field:
+        return " or ".join(_type(each) for each in field["anyOf"])
+    if "enum" in field:
+        return ", ".join(f"`{value}`" for value in field["enum"])
+    if field.get("type") == "array":
+        return f"array of {_type(field.get('items', {}))}"
+    return str(field.get("format") if field.get("format") == "path" else field.get("type", "any"))
+
+
+PAGES: Mapping[str, Callable[[], str]] = {
+    "settings.md": settings,
+    "config.md": config,
+    "errors.md": errors,
+    "cli.md": cli,
+    "json.md": documents,
+}
 
 
 def main() -> None:

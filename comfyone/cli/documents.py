@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 __all__ = [
     "DOCUMENTS",
+    "EXIT_CODES",
     "BatchDocument",
     "BatchJob",
     "ConfigDocument",
@@ -269,3 +270,11 @@ DOCUMENTS: Mapping[str, type[Document]] = {
     "config": ConfigDocument,
 }
 """Command to document."""
+
+EXIT_CODES: Mapping[int, str] = {
+    0: "done",
+    1: "it failed, was refused, took too long, or the server is out of reach; the error says which",
+    2: "the command was not understood: a wrong option or argument",
+    130: "Ctrl-C; what was sent goes on, and its id was printed (`batch` ends with 1)",
+}
+"""What the exit codes of all commands mean."""
