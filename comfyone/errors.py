@@ -2,6 +2,7 @@
 
 ComfyOneError
 ├── ValidationError            a value was refused before anything was sent
+│   └── InvalidArgumentError   the same where callers know it as a ValueError
 ├── APIError                   the server answered with an error; carries code, status, slug and hint
 │   ├── AuthenticationError    401: the key is missing, wrong, revoked or expired
 │   ├── PermissionDeniedError  403: the key lacks a scope
@@ -44,6 +45,7 @@ __all__ = [
     "ConnectionError",
     "Fault",
     "FaultKind",
+    "InvalidArgumentError",
     "InvalidRequestError",
     "JobCancelledError",
     "JobError",
@@ -86,6 +88,10 @@ class ComfyOneError(Exception):
 
 class ValidationError(ComfyOneError):
     """A value was refused before anything was sent."""
+
+
+class InvalidArgumentError(ValidationError, ValueError):
+    """A value was refused, by a function that promises a builtin ``ValueError``."""
 
 
 class APIError(ComfyOneError):
