@@ -91,10 +91,10 @@ class Calls:
             raise ValidationError("inputs by name are unknown to the hosted service", hint="give a list of PromptInput")
         return self._submission("v1/prompts", payload.to_dict(), idempotency_key, wait)
 
-    def prompt_workflow(self, body: Mapping[str, Any], idempotency_key: str | None = None) -> Call:
-        """POST a job of a graph that is stored nowhere."""
-        self._refuse_extensions({"priority": body.get("priority"), "Idempotency-Key": idempotency_key})
-        return self._submission("v1/prompts_workflow", _given(body), idempotency_key)
+    def prompt_workflow(self, graph: Mapping[str, Any], idempotency_key: str | None = None, **options: Any) -> Call:
+        """POST a job of a graph that is stored nowhere. An option that is None does not travel."""
+        self._refuse_extensions({"priority": options.get("priority"), "Idempotency-Key": idempotency_key})
+        return self._submission("v1/prompts_workflow", {"workflow": dict(graph), **_given(options)}, idempotency_key)
 
     def prompt_status(self, prompt_id: str, wait: float | None = None) -> Call:
         """GET how a job stands; a gateway may hold the answer back for up to ``wait`` seconds until the job ends."""

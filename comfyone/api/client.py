@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-from comfyone.api.calls import Calls
-from comfyone.errors import APIError, AuthenticationError, ConnectionError
+from comfyone.api import flows
+from comfyone.api.base import BaseClient
 from comfyone.transport.blocking import Transport
-from comfyone.transport.call import Timeouts, Upload
-from comfyone.transport.endpoint import HOSTED_DOMAIN, ApiKey, Endpoint
+from comfyone.transport.drive import drive
+from comfyone.transport.endpoint import HOSTED_DOMAIN
 from comfyone.transport.retry import RetryPolicy
-from comfyone.utils.files import name_in_url, write_over
-from comfyone.utils.logging import Log, default_logger
+from comfyone.utils.logging import Log
 from comfyone.wire.v1 import APIResponse, PromptPayload, WorkflowPayload
 
 __all__ = ["ComfyOneClient"]
 
 
-class ComfyOneClient:
+class ComfyOneClient(BaseClient):
     """The REST client. One instance may serve many threads; all instances of a process share their connections.
 
     An answer with HTTP 200 and a ``code`` other than 0 is returned; ``raise_for_code()`` makes an error of it.
@@ -47,16 +45,8 @@ class ComfyOneClient:
         *,
         policy: RetryPolicy | None = None,
     ) -> None:
-        self.endpoint = Endpoint.parse(base_url)
-        self.base_url = self.endpoint.base_url
-        self.logger = logger or default_logger()
-        self.calls = Calls(hosted=self.endpoint.hosted)
-        self.transport = Transport(
-            self.endpoint, ApiKey(api_key), Timeouts.parse(timeout), policy or RetryPolicy(max_retries), self.logger
-        )
-
-    def __repr__(self) -> str:
-        return f"ComfyOneClient({self.base_url!r})"
+        super().__init__(base_url, logger)
+        self.transport = Transport(*self._parts(api_key, timeout, policy or RetryPolicy(max_retries)))
 
     # Backends
 
@@ -122,7 +112,7 @@ class ComfyOneClient:
 
     def upload_file(
         self,
-        file_path: str | os.PathLike[str] | bytes | BinaryIO,
+        file_path: flows.Source,
         *,
         name: str | None = None,
         ttl: float | None = None,
@@ -137,7 +127,7 @@ class ComfyOneClient:
         Raises:
             FileNotFoundError: There is no such file.
         """
-        return self.transport.send(self.calls.upload_file(Upload.of(file_path, name), ttl))
+        return drive(flows.uploaded(self.calls, file_path, name, ttl), self.transport)
 
     def download_file(self, url: str, save_path: str | os.PathLike[str] | None = None) -> Path:
         """Fetch a result into a file, which appears complete or not at all.
@@ -153,34 +143,7 @@ class ComfyOneClient:
             AuthenticationError: The key is not valid.
             OSError: It can't be written.
         """
-        call = self.calls.download(url)
-        target = self._target(self.endpoint.resolve(url), save_path)
-        try:
-            return self.transport.download(call, lambda pieces: write_over(target, pieces))
-        except (ConnectionError, AuthenticationError):
-            raise
-        except APIError as error:
-            raise ConnectionError(
-                f"the file can't be fetched: {error.message}",
-                hint=error.hint,
-                status=error.status,
-                error=error.error,
-                request_id=error.request_id,
-                retry_after=error.retry_after,
-            ) from error
-
-    @staticmethod
-    def _target(url: str, save_path: str | os.PathLike[str] | None) -> Path:
-        name = name_in_url(url, f"comfyone_download_{int(time.time())}.png")
-        if save_path is None:
-            return Path.cwd() / name
-        path = Path(save_path)
-        if path.is_dir():
-            return path / name
-        if os.fspath(save_path).endswith(("/", os.sep)):
-            path.mkdir(parents=True, exist_ok=True)
-            return path / name
-        return path
+        return drive(flows.downloaded(self.calls, url, self._target(url, save_path)), self.transport)
 
     # Prompts
 
@@ -219,16 +182,17 @@ class ComfyOneClient:
             priority: 0 to 10, higher runs first. Gateway only.
             idempotency_key: As in `prompt`.
         """
-        body = {
-            "workflow": dict(graph),
-            "inputs": inputs,
-            "outputs": outputs,
-            "free_cache": free_cache,
-            "free_gpu": free_gpu,
-            "backend": backend,
-            "priority": priority,
-        }
-        return self.transport.send(self.calls.prompt_workflow(body, idempotency_key))
+        call = self.calls.prompt_workflow(
+            graph,
+            idempotency_key,
+            inputs=inputs,
+            outputs=outputs,
+            free_cache=free_cache,
+            free_gpu=free_gpu,
+            backend=backend,
+            priority=priority,
+        )
+        return self.transport.send(call)
 
     def get_prompt_status(self, prompt_id: str, *, wait: float | None = None) -> APIResponse:
         """Read how a job stands.

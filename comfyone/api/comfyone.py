@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from comfyone.errors import ValidationError
 from comfyone.transport.endpoint import HOSTED_DOMAIN, Endpoint
@@ -22,10 +22,41 @@ if TYPE_CHECKING:
     from comfyone.api.submission import Inputs
     from comfyone.api.websocket.websocket_client import OneThingAIWebSocket
 
-__all__ = ["ComfyOne"]
+__all__ = ["ComfyOne", "Service"]
 
 
-class ComfyOne:
+class Service:
+    """Where a ComfyOne service or gateway is, in either colour."""
+
+    def __init__(self, domain: str, debug: bool, log_file: str | os.PathLike[str] | None) -> None:
+        endpoint = Endpoint.parse(domain)
+        self.domain = endpoint.domain
+        self.base_url = endpoint.base_url
+        self.ws_url = endpoint.ws_url
+        self.logger = _logger(debug, log_file)
+
+    @classmethod
+    def from_env(cls, **options: Any) -> Self:
+        """Make a client from ``COMFYONE_API_KEY`` and, unless the hosted service is meant, ``COMFYONE_DOMAIN``.
+
+        Args:
+            options: Any argument of the class; it goes before the environment.
+
+        Raises:
+            ValidationError: The environment holds no key.
+        """
+        key = options.pop("api_key", None) or os.environ.get("COMFYONE_API_KEY", "").strip()
+        if not key:
+            raise ValidationError("COMFYONE_API_KEY is not set", hint="export it, or pass api_key")
+        domain = options.pop("domain", None) or os.environ.get("COMFYONE_DOMAIN", "").strip() or HOSTED_DOMAIN
+        make: Any = cls  # the colours take the same arguments
+        return make(key, domain, **options)  # type: ignore[no-any-return]
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.base_url!r})"
+
+
+class ComfyOne(Service):
     """A ComfyOne service or gateway, seen with one key. Safe to share between threads.
 
     Args:
@@ -61,32 +92,9 @@ class ComfyOne:
         from comfyone.api.client import ComfyOneClient  # noqa: PLC0415
         from comfyone.api.websocket.websocket_client import OneThingAIWebSocket  # noqa: PLC0415
 
-        endpoint = Endpoint.parse(domain)
-        self.domain = endpoint.domain
-        self.base_url = endpoint.base_url
-        self.ws_url = endpoint.ws_url
-        self.logger = _logger(debug, log_file)
+        super().__init__(domain, debug, log_file)
         self.api = ComfyOneClient(api_key, self.base_url, max_retries, timeout, self.logger)
         self.ws = OneThingAIWebSocket(api_key, self.ws_url, logger=self.logger)
-
-    @classmethod
-    def from_env(cls, **options: Any) -> ComfyOne:
-        """Make a client from ``COMFYONE_API_KEY`` and, unless the hosted service is meant, ``COMFYONE_DOMAIN``.
-
-        Args:
-            options: Any argument of the class; it goes before the environment.
-
-        Raises:
-            ValidationError: The environment holds no key.
-        """
-        key = options.pop("api_key", None) or os.environ.get("COMFYONE_API_KEY", "").strip()
-        if not key:
-            raise ValidationError("COMFYONE_API_KEY is not set", hint="export it, or pass api_key")
-        domain = options.pop("domain", None) or os.environ.get("COMFYONE_DOMAIN", "").strip() or HOSTED_DOMAIN
-        return cls(key, domain, **options)
-
-    def __repr__(self) -> str:
-        return f"ComfyOne({self.base_url!r})"
 
     def __enter__(self) -> ComfyOne:
         return self
@@ -141,9 +149,10 @@ class ComfyOne:
             APIError: The server did not take the job.
         """
         from comfyone.api.submission import Submission  # noqa: PLC0415
+        from comfyone.transport.drive import drive  # noqa: PLC0415
 
-        submission = Submission(self.api, workflow, inputs, values)
-        return self.job(submission.send(backend, priority, idempotency_key))
+        submission = Submission(self.api.calls, self.api.endpoint.hosted, workflow, inputs, values)
+        return self.job(drive(submission.send(backend, priority, idempotency_key), self.api.transport))
 
     def run(
         self,
@@ -167,9 +176,13 @@ class ComfyOne:
             JobCancelledError: The job was cancelled.
             JobTimeoutError: The time is over. The job goes on; ``job_id`` picks it up again.
         """
+        from comfyone.api.result import Result  # noqa: PLC0415
         from comfyone.api.submission import Submission  # noqa: PLC0415
+        from comfyone.transport.drive import drive  # noqa: PLC0415
 
-        return Submission(self.api, workflow, inputs, values).run(backend, priority, idempotency_key, timeout)
+        submission = Submission(self.api.calls, self.api.endpoint.hosted, workflow, inputs, values)
+        flow = submission.run(backend, priority, idempotency_key, timeout, self.api.transport.policy.attempts)
+        return Result(drive(flow, self.api.transport), self.api)
 
 
 def _logger(debug: bool, log_file: str | os.PathLike[str] | None) -> Log:

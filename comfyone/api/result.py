@@ -6,10 +6,12 @@ import os
 from collections.abc import Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from comfyone.api import flows
 from comfyone.errors import ValidationError
-from comfyone.utils.files import name_in_url, safe_name, write_new
+from comfyone.transport.drive import drive
+from comfyone.utils.files import name_in_url, safe_name
 from comfyone.wire.v1 import JobStatus, OutputRecord
 
 if TYPE_CHECKING:
@@ -17,21 +19,20 @@ if TYPE_CHECKING:
 
     from comfyone.api.client import ComfyOneClient
 
-__all__ = ["Output", "Result"]
+__all__ = ["BaseOutput", "BaseResult", "Output", "Result", "picture", "records_of"]
 
 _IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
 
 
-class Output:
-    """One thing that a job produced: a file (`read`, `save`, `image`) or a ``value``."""
+class BaseOutput:
+    """What is known of an output without asking, in either colour."""
 
-    def __init__(self, record: OutputRecord, client: ComfyOneClient) -> None:
+    def __init__(self, record: OutputRecord) -> None:
         self.record = record
-        self._client = client
 
     def __repr__(self) -> str:
         what = self.name if self.is_file else f"value={self.value!r}"
-        return f"Output(node {self.record.node_id}: {what})"
+        return f"{type(self).__name__}(node {self.record.node_id}: {what})"
 
     @property
     def name(self) -> str:
@@ -58,6 +59,28 @@ class Output:
             return self.is_file and self.record.mime.startswith("image/")
         return self.is_file and (self.name.lower().endswith(_IMAGE_SUFFIXES) or self.record.kind == "image")
 
+    def _url(self) -> str:
+        if self.record.url is None:
+            raise ValidationError(
+                f"the output of node {self.record.node_id} is a value, not a file", hint="read .value"
+            )
+        return self.record.url
+
+
+def picture(content: bytes) -> Image:
+    """The picture in a file's bytes; its pixels are decoded when they are wanted."""
+    from PIL import Image  # noqa: PLC0415  only who wants pixels pays for Pillow
+
+    return Image.open(BytesIO(content))
+
+
+class Output(BaseOutput):
+    """One thing that a job produced: a file (`read`, `save`, `image`) or a ``value``."""
+
+    def __init__(self, record: OutputRecord, client: ComfyOneClient) -> None:
+        super().__init__(record)
+        self._client = client
+
     def read(self) -> bytes:
         """Fetch the file.
 
@@ -65,13 +88,11 @@ class Output:
             APIError: It can't be fetched.
             ValidationError: This output is no file.
         """
-        return self._client.transport.download(self._client.calls.download(self._url()), b"".join)
+        return drive(flows.fetched(self._client.calls, self._url()), self._client.transport)
 
     def image(self) -> Image:
         """Fetch the file and open it as a picture."""
-        from PIL import Image  # noqa: PLC0415  only who wants pixels pays for Pillow
-
-        return Image.open(BytesIO(self.read()))
+        return picture(self.read())
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Fetch the file into a folder, under its own name or, where that is taken, one like ``owl (1).png``.
@@ -81,28 +102,21 @@ class Output:
             OSError: It can't be written.
             ValidationError: This output is no file.
         """
-        call = self._client.calls.download(self._url())
-        target = Path(folder)
-        return self._client.transport.download(call, lambda pieces: write_new(target, self.name, pieces))
-
-    def _url(self) -> str:
-        if self.record.url is None:
-            raise ValidationError(
-                f"the output of node {self.record.node_id} is a value, not a file", hint="read .value"
-            )
-        return self.record.url
+        return drive(flows.saved(self._client.calls, self._url(), folder, self.name), self._client.transport)
 
 
-class Result(Sequence[Output]):
-    """The outputs of a job that succeeded, in the order in which the workflow declares them."""
+AnOutput = TypeVar("AnOutput", bound=BaseOutput)
 
-    def __init__(self, status: JobStatus, client: ComfyOneClient) -> None:
+
+class BaseResult(Sequence[AnOutput], Generic[AnOutput]):
+    """What is known of a result without asking, in either colour."""
+
+    def __init__(self, status: JobStatus, outputs: list[AnOutput]) -> None:
         self.status = status
-        records = status.outputs or [OutputRecord(url=url, kind="image") for url in status.images]
-        self.outputs = [Output(record, client) for record in records]
+        self.outputs = outputs
 
     def __repr__(self) -> str:
-        return f"Result({self.status.id!r}, {self.outputs})"
+        return f"{type(self).__name__}({self.status.id!r}, {self.outputs})"
 
     def __len__(self) -> int:
         return len(self.outputs)
@@ -110,23 +124,35 @@ class Result(Sequence[Output]):
     def __getitem__(self, index: Any) -> Any:
         return self.outputs[index]
 
-    def __iter__(self) -> Iterator[Output]:
+    def __iter__(self) -> Iterator[AnOutput]:
         return iter(self.outputs)
 
     @property
-    def files(self) -> list[Output]:
+    def files(self) -> list[AnOutput]:
         """The outputs that are files."""
         return [output for output in self.outputs if output.is_file]
-
-    @property
-    def images(self) -> list[Image]:
-        """The pictures. They are fetched now, and decoded when their pixels are wanted."""
-        return [output.image() for output in self.outputs if output.is_image]
 
     @property
     def values(self) -> list[Any]:
         """The outputs that are no files."""
         return [output.value for output in self.outputs if not output.is_file]
+
+
+def records_of(status: JobStatus) -> list[OutputRecord]:
+    """What a job produced, in declared order; an older server names its pictures only."""
+    return status.outputs or [OutputRecord(url=url, kind="image") for url in status.images]
+
+
+class Result(BaseResult[Output]):
+    """The outputs of a job that succeeded, in the order in which the workflow declares them."""
+
+    def __init__(self, status: JobStatus, client: ComfyOneClient) -> None:
+        super().__init__(status, [Output(record, client) for record in records_of(status)])
+
+    @property
+    def images(self) -> list[Image]:
+        """The pictures. They are fetched now, and decoded when their pixels are wanted."""
+        return [output.image() for output in self.outputs if output.is_image]
 
     def save(self, folder: str | os.PathLike[str]) -> list[Path]:
         """Fetch all files into a folder, which is made if need be; see `Output.save`."""

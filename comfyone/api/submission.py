@@ -1,4 +1,4 @@
-"""From values by name to the body of a submission: files are uploaded, names become nodes where they must."""
+"""From values by name to the body of a submission: files are uploaded, names become nodes where they must. All in flows."""
 
 from __future__ import annotations
 
@@ -6,18 +6,16 @@ import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pydantic
 
-from comfyone.api.job import Job, run_to_end
-from comfyone.api.result import Result
+from comfyone.api.calls import Calls
+from comfyone.api.flows import checked, run_to_end, settled, uploaded
 from comfyone.errors import APIError, NotFoundError, ValidationError
 from comfyone.transport.answers import read_record
+from comfyone.transport.flow import Aside, Exchange, Flow
 from comfyone.wire.v1 import AssetRecord, JobStatus, PromptInput, PromptPayload, WorkflowInput, WorkflowRecord
-
-if TYPE_CHECKING:
-    from comfyone.api.client import ComfyOneClient
 
 __all__ = ["Inputs", "Submission"]
 
@@ -27,10 +25,24 @@ _PLAIN = (str, bool, int, float, type(None), list, tuple, dict)
 
 
 class Submission:
-    """One job to be: a workflow by name or id, values by declared name, values by node."""
+    """One job to be: a workflow by name or id, values by declared name, values by node.
 
-    def __init__(self, client: ComfyOneClient, workflow: str, inputs: Inputs | None, values: Mapping[str, Any]) -> None:
-        self._client = client
+    Args:
+        calls: Builds the calls.
+        hosted: Whether it goes to the hosted service, which knows workflows by id and values by node alone.
+        workflow: The workflow's name or id.
+        inputs: Values by declared name, or by node.
+        values: Further values by declared name.
+
+    Raises:
+        ValidationError: A value is given twice, or one by node is none.
+    """
+
+    def __init__(
+        self, calls: Calls, hosted: bool, workflow: str, inputs: Inputs | None, values: Mapping[str, Any]
+    ) -> None:
+        self._calls = calls
+        self._hosted = hosted
         self._workflow = workflow
         self._nodes: list[PromptInput] = []
         self._named: dict[str, Any] = {}
@@ -42,47 +54,53 @@ class Submission:
             self._nodes = [_node(item) for item in inputs]
         self._named.update(values)
 
-    def send(self, backend: str | None, priority: int | None, idempotency_key: str | None) -> str:
+    def send(self, backend: str | None, priority: int | None, idempotency_key: str | None) -> Flow[str]:
         """Submit, and return the job's id."""
-        response = self._client.prompt(self.payload(backend, priority), idempotency_key=idempotency_key)
-        return read_record(JobStatus, response).id
+        payload = yield from self.payload(backend, priority)
+        answer = yield Exchange(self._calls.prompt(payload, idempotency_key))
+        return read_record(JobStatus, answer.envelope()).id
 
     def run(
-        self, backend: str | None, priority: int | None, idempotency_key: str | None, timeout: float | None
-    ) -> Result:
-        """Submit and wait; with a gateway in one exchange."""
-        if self._client.endpoint.hosted:
-            return Job(self._client, self.send(backend, priority, idempotency_key)).result(timeout)
-        return run_to_end(self._client, self.payload(backend, priority), idempotency_key, timeout)
+        self,
+        backend: str | None,
+        priority: int | None,
+        idempotency_key: str | None,
+        timeout: float | None,
+        attempts: int,
+    ) -> Flow[JobStatus]:
+        """Submit and wait for success; with a gateway in one exchange. ``attempts`` are those of the client's policy."""
+        if self._hosted:
+            job_id = yield from self.send(backend, priority, idempotency_key)
+            return checked((yield from settled(self._calls, job_id, timeout)))
+        payload = yield from self.payload(backend, priority)
+        return checked((yield from run_to_end(self._calls, payload, idempotency_key, timeout, attempts)))
 
-    def payload(self, backend: str | None, priority: int | None) -> PromptPayload:
+    def payload(self, backend: str | None, priority: int | None) -> Flow[PromptPayload]:
         """What to send, with everything uploaded that has to be."""
-        hosted = self._client.endpoint.hosted
-        named = {name: self._uploaded(name, value) for name, value in self._named.items()}
-        nodes = [
-            PromptInput(id=node.id, params={name: self._uploaded(name, value) for name, value in node.params.items()})
-            for node in self._nodes
-        ]
+        named = yield from self._values(self._named)
+        nodes = []
+        for node in self._nodes:
+            nodes.append(PromptInput(id=node.id, params=(yield from self._values(node.params))))
         workflow = self._workflow
         inputs: list[PromptInput] | dict[str, Any] = nodes or named or []
-        if hosted or (nodes and named):
-            record = self._find()
+        if self._hosted or (nodes and named):
+            record = yield from self._find()
             workflow, inputs = record.id, nodes + _by_node(record, named)
         try:
             return PromptPayload(workflow_id=workflow, inputs=inputs, backend=backend, priority=priority)
         except pydantic.ValidationError as error:
             raise ValidationError(_problems(error)) from error
 
-    def _find(self) -> WorkflowRecord:
+    def _find(self) -> Flow[WorkflowRecord]:
         """The workflow's record, by its id or else by its name."""
         try:
-            return read_record(WorkflowRecord, self._client.get_workflow(self._workflow))
+            return (yield from self._record(self._workflow))
         except APIError as error:
-            response = self._client.get_workflows().raise_for_code()
+            response = (yield Exchange(self._calls.list_workflows())).envelope().raise_for_code()
             records = response.data if isinstance(response.data, list) else []
             ids = [str(record["id"]) for record in records if record.get("name") == self._workflow and "id" in record]
             if len(ids) == 1:
-                return read_record(WorkflowRecord, self._client.get_workflow(ids[0]))
+                return (yield from self._record(ids[0]))
             if ids:
                 message = f"{len(ids)} workflows are named {self._workflow!r}"
                 raise ValidationError(message, hint=f"use the id: {', '.join(ids)}") from None
@@ -90,22 +108,34 @@ class Submission:
                 raise
             raise NotFoundError(404, f"no workflow has the id or name {self._workflow!r}") from error
 
-    def _uploaded(self, name: str, value: Any) -> Any:
-        """The value as it travels: what is a file becomes the path of the upload."""
-        if isinstance(value, _PLAIN):
-            return value
+    def _record(self, workflow_id: str) -> Flow[WorkflowRecord]:
+        answer = yield Exchange(self._calls.get_workflow(workflow_id))
+        return read_record(WorkflowRecord, answer.envelope())
+
+    def _values(self, values: Mapping[str, Any]) -> Flow[dict[str, Any]]:
+        """The values as they travel: what is a file becomes the path of the upload."""
+        sent = {}
+        for name, value in values.items():
+            sent[name] = value if isinstance(value, _PLAIN) else (yield from self._uploaded(name, value))
+        return sent
+
+    def _uploaded(self, name: str, value: Any) -> Flow[str]:
         if isinstance(value, os.PathLike) or hasattr(value, "read"):
-            response = self._client.upload_file(value, name=None if _has_name(value) else f"{name}.bin")
+            file, called = value, None if _has_name(value) else f"{name}.bin"
         elif isinstance(value, bytes | bytearray):
-            response = self._client.upload_file(bytes(value), name=f"{name}{_suffix(value)}")
+            file, called = bytes(value), f"{name}{_suffix(value)}"
         elif hasattr(value, "save") and hasattr(value, "mode"):
-            buffer = BytesIO()
-            value.save(buffer, format="PNG")
-            response = self._client.upload_file(buffer.getvalue(), name=f"{name}.png")
+            file, called = (yield Aside(lambda: _png(value))), f"{name}.png"
         else:
             hint = "give text, a number, a boolean, a path, an open file, bytes or a Pillow image"
             raise ValidationError(f"input {name!r}: a {type(value).__name__} can't be sent", hint=hint)
-        return read_record(AssetRecord, response).path
+        return read_record(AssetRecord, (yield from uploaded(self._calls, file, called))).path
+
+
+def _png(picture: Any) -> bytes:
+    buffer = BytesIO()
+    picture.save(buffer, format="PNG")
+    return buffer.getvalue()
 
 
 def _by_node(record: WorkflowRecord, named: Mapping[str, Any]) -> list[PromptInput]:

@@ -19,7 +19,7 @@ from requests.utils import DEFAULT_CA_BUNDLE_PATH
 from yarl import URL
 
 from comfyone.errors import APIError, ComfyOneError, ValidationError
-from comfyone.transport.answers import V1_FAULTS, Answer, Faults, read_envelope
+from comfyone.transport.answers import V1_FAULTS, Answer, Faults
 from comfyone.transport.call import Call, Multipart, Timeouts
 from comfyone.transport.decisions import (
     ERROR_LIMIT,
@@ -112,8 +112,7 @@ class AsyncTransport:
         Raises:
             APIError: As `exchange`, or the body is no envelope.
         """
-        answer = await self.exchange(call, attempts=attempts)
-        return read_envelope(answer.status, answer.headers, answer.content)
+        return (await self.exchange(call, attempts=attempts)).envelope()
 
     async def download(self, call: Call, write: Callable[[AsyncIterator[bytes]], Awaitable[Result]]) -> Result:
         """Send a call and hand the pieces of its body to ``write``, which must start afresh when called again."""

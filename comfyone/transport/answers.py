@@ -28,6 +28,10 @@ class Answer:
     headers: Mapping[str, str]
     content: bytes
 
+    def envelope(self) -> APIResponse:
+        """It as an envelope; see `read_envelope` for what this raises."""
+        return read_envelope(self.status, self.headers, self.content)
+
 
 def read_envelope(status: int, headers: Mapping[str, str], content: bytes) -> APIResponse:
     """The envelope of an answer with a good HTTP status; an empty body counts as success.

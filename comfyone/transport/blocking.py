@@ -17,7 +17,7 @@ import urllib3
 from requests.adapters import HTTPAdapter
 
 from comfyone.errors import APIError, ValidationError
-from comfyone.transport.answers import V1_FAULTS, Answer, Faults, read_envelope
+from comfyone.transport.answers import V1_FAULTS, Answer, Faults
 from comfyone.transport.call import Call, Multipart, Timeouts
 from comfyone.transport.decisions import (
     CHUNK,
@@ -113,8 +113,7 @@ class Transport:
         Raises:
             APIError: As `exchange`, or the body is no envelope.
         """
-        answer = self.exchange(call, attempts=attempts)
-        return read_envelope(answer.status, answer.headers, answer.content)
+        return (self.exchange(call, attempts=attempts)).envelope()
 
     def download(self, call: Call, write: Callable[[Iterator[bytes]], Result]) -> Result:
         """Send a call and hand the pieces of its body to ``write``, which must start afresh when called again."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import threading
@@ -14,6 +13,7 @@ import websocket
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 from websocket import WebSocketException, WebSocketTimeoutException
 
+from comfyone.api.websocket.messages import SILENCE, SPELLINGS, Message, farewell, greeting, message_in
 from comfyone.errors import AuthenticationError, ConnectionError, ValidationError
 from comfyone.transport.call import encode_json
 from comfyone.transport.endpoint import HOSTED_DOMAIN, ApiKey
@@ -21,12 +21,10 @@ from comfyone.utils.logging import Log, default_logger
 
 __all__ = ["OneThingAIWebSocket"]
 
-Message = dict[str, Any]
 _Socket = Any  # a websocket.WebSocket; that class is typed in part only
 
 _CONNECT_TIMEOUT = 10.0
-_SILENCE = 30.0  # seconds without a frame until we ask whether the server is still there; twice that, and it is not
-_SPELLINGS = {"pendding": "pending", "pending": "pendding"}
+_SILENCE = SILENCE
 
 
 class OneThingAIWebSocket:
@@ -110,7 +108,7 @@ class OneThingAIWebSocket:
             # No redirect is followed: it could take the key to another server.
             header = {"Authorization": f"Bearer {key}"}
             socket.connect(self.url, header=header, timeout=_CONNECT_TIMEOUT, redirect_limit=0)
-            socket.send(json.dumps({"type": "auth", "token": key}))
+            socket.send(encode_json(greeting(key)).decode())
             socket.settimeout(_SILENCE)
         except websocket.WebSocketBadStatusException as error:
             if error.status_code == 401:
@@ -214,16 +212,13 @@ class OneThingAIWebSocket:
             socket.shutdown()
 
     def _dispatch(self, content: bytes) -> None:
-        try:
-            message = json.loads(content)
-        except ValueError:
-            message = None
-        if not isinstance(message, dict) or not isinstance(message.get("type"), str):
+        message = message_in(content)
+        if message is None:
             self.logger.warning(f"WebSocket {self.url}: dropped a frame that is no message ({len(content)} bytes)")
             return
         kind = message["type"]
         handlers = self._message_handlers
-        handler = handlers.get(kind) or handlers.get(_SPELLINGS.get(kind, ""))
+        handler = handlers.get(kind) or handlers.get(SPELLINGS.get(kind, ""))
         if handler is None:
             self.logger.debug(f"WebSocket {self.url}: no handler for a message of type {kind!r}")
             return
@@ -243,9 +238,4 @@ class OneThingAIWebSocket:
 
 def _farewell(url: str, content: bytes) -> AuthenticationError | ConnectionError:
     code = int.from_bytes(content[:2], "big") if len(content) >= 2 else 1005
-    if code == 4401:
-        return AuthenticationError(401, "Invalid API key", {"close_code": code})
-    reason = content[2:].decode(errors="replace")
-    return ConnectionError(
-        f"WebSocket {url} was closed by the server ({code} {reason})".replace(" )", ")"), {"close_code": code}
-    )
+    return farewell(url, code, content[2:].decode(errors="replace"))

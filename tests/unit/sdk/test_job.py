@@ -27,7 +27,7 @@ from comfyone import (
     NotFoundError,
     ValidationError,
 )
-from comfyone.api import job as job_module
+from comfyone.api import flows
 from comfyone.transport.retry import RetryPolicy
 
 from .conftest import FAST, KEY, Reply, Server, cut, ok
@@ -111,7 +111,7 @@ def test_waiting_survives_a_server_that_comes_back(job: Job, server: Server) -> 
 def test_waiting_gives_up_on_a_server_that_stays_away(
     job: Job, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(job_module, "PATIENCE", 0.1)
+    monkeypatch.setattr(flows, "PATIENCE", 0.1)
     server.routes[STATUS] = server.routes[EVENTS] = lambda seen: Reply(write=cut)
     with pytest.raises(ConnectionError):
         job.wait()
@@ -213,8 +213,8 @@ def test_events_resume_after_the_last_number_without_a_gap_or_a_repeat(job: Job,
 def test_a_job_that_is_silent_for_long_is_not_taken_for_a_lost_server(
     job: Job, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(job_module, "PATIENCE", 0.6)
-    monkeypatch.setattr(job_module, "_RECONNECTS", FAST)
+    monkeypatch.setattr(flows, "PATIENCE", 0.6)
+    monkeypatch.setattr(flows, "_RECONNECTS", FAST)
 
     def comments(handler: Any) -> None:
         for _ in range(10):
@@ -294,7 +294,7 @@ def test_an_answer_that_is_no_status_is_an_error_not_a_guess(job: Job, server: S
 
 @pytest.mark.seed("S1-25", "S1-82")
 def test_the_hosted_service_is_polled_for_changes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(job_module, "_POLLS", RetryPolicy(base=0.001, cap=0.001))
+    monkeypatch.setattr(flows, "_POLLS", RetryPolicy(base=0.001, cap=0.001))
     url = "https://pandora-server-cf.onethingai.com/v1/prompts/j/status"
     steps: list[dict[str, Any]] = [{"status": "pendding"}, {"status": "running"}, {"status": "running"}]
     end = {
