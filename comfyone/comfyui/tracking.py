@@ -231,11 +231,15 @@ class Book:
                 return self._clock()
             return None if self._bound == math.inf else self._bound
 
-    def due(self) -> Due:
-        """What to look for now. What is given is not given again before it is known what was seen."""
+    def due(self, most: int | None = None) -> Due:
+        """What to look for now. What is given is not given again before it is known what was seen.
+
+        Args:
+            most: How many to give at most that are said to be over.
+        """
         with self._guard:
-            over = tuple(prompt_id for prompt_id in self._over if prompt_id in self._watches)
-            self._over.clear()
+            chosen, self._over = (self._over, []) if most is None else (self._over[:most], self._over[most:])
+            over = tuple(prompt_id for prompt_id in chosen if prompt_id in self._watches)
             return Due(over, self._others() if self._bound <= self._clock() else ())
 
     def _others(self) -> tuple[str, ...]:

@@ -1,0 +1,197 @@
+"""The tasks of the asynchronous client: one that listens to the socket, and those that look for what is due."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+
+import aiohttp
+
+from comfyone.comfyui import flows
+from comfyone.comfyui.events import GREETING
+from comfyone.comfyui.tracking import Book, Outcome
+from comfyone.errors import ComfyOneError, ComfyUIError, ServerUnreachableError
+from comfyone.transport.aio import AsyncTransport
+from comfyone.transport.call import Call
+from comfyone.transport.drive import drive_async
+from comfyone.transport.flow import Flow
+from comfyone.utils.logging import Log
+
+__all__ = ["AsyncLooker", "SocketTask"]
+
+_SILENCE = 20.0
+_LONGEST_DELAY = 30.0
+_AT_ONCE = 32
+"""Looks for the ends of prompts that are under way at the same time."""
+
+
+class AsyncLooker:
+    """Looks for what the book says is due: at once for what is said to be over, and by a timer for the rest."""
+
+    def __init__(self, book: Book, transport: AsyncTransport, log: Log) -> None:
+        self._book = book
+        self._transport = transport
+        self._log = log
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    def wake(self) -> None:
+        """Something may be due now, or earlier than was planned."""
+        if self._closed:
+            return
+        self._look()
+        self._plan()
+
+    async def close(self) -> None:
+        """Stop looking, and end every wait."""
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._book.end(Outcome(cancelled=True))
+
+    async def look(self) -> None:
+        """Look for all that is due now, and wait until it was looked for."""
+        self._look()
+        await asyncio.gather(*self._tasks)
+
+    def _look(self) -> None:
+        due = self._book.due(max(_AT_ONCE - len(self._tasks), 0))
+        for prompt_id in due.over:
+            self._begin(flows.look_for_end(self._book, prompt_id))
+        if due.others:
+            self._begin(flows.look(self._book, due.others))
+
+    def _begin(self, flow: Flow[None]) -> None:
+        task = asyncio.create_task(self._follow(flow))
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    async def _follow(self, flow: Flow[None]) -> None:
+        try:
+            await drive_async(flow, self._transport)
+        except Exception as error:  # noqa: BLE001  whoever waits must hear of it, whatever it is
+            self._log.error(f"following prompts failed with {type(error).__name__}: {error}")
+            told = ComfyOneError(f"following prompts failed with {type(error).__name__}: {error}")
+            told.__cause__ = error
+            self._book.end(Outcome(error=told))
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            self.wake()
+
+    def _plan(self) -> None:
+        due = self._book.next_due()
+        if due is None or len(self._tasks) >= _AT_ONCE:
+            return
+        loop = asyncio.get_running_loop()
+        when = loop.time() + max(due - time.monotonic(), 0.0)
+        if self._timer is not None and loop.time() < self._timer.when() <= when:
+            return  # it will find out that it is too early, and plan anew
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = loop.call_at(when, self.wake)
+
+
+class SocketTask:
+    """One socket after another to one server, read in a task of its own. See `SocketThread`."""
+
+    def __init__(
+        self,
+        transport: AsyncTransport,
+        call: Call,
+        attempts: int,
+        delay: float,
+        heard: Callable[[bool, bytes | str], object],
+        changed: Callable[[bool], object],
+        log: Log,
+    ) -> None:
+        self._transport, self._call = transport, call
+        self._attempts, self._delay = attempts, delay
+        self._heard, self._changed = heard, changed
+        self._log = log
+        self._ready = asyncio.Event()
+        self._settled = asyncio.Event()  # the server has greeted, or the first try has failed
+        self._task: asyncio.Task[None] | None = None
+        self.error: ComfyUIError | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether the task connects or listens."""
+        return self._task is not None and not self._task.done()
+
+    @property
+    def connected(self) -> bool:
+        """Whether the server has greeted, and the socket is still open."""
+        return self._ready.is_set()
+
+    def start(self, *, reconnect: bool) -> None:
+        """Begin."""
+        self._task = asyncio.create_task(self._run(reconnect))
+
+    async def wait(self, seconds: float) -> bool:
+        """Wait until the server has greeted, or the first try has failed."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._settled.wait()
+        except TimeoutError:
+            return False
+        return self._ready.is_set()
+
+    async def close(self) -> None:
+        """Close the socket and stay closed."""
+        task = self._task
+        if task is not None and task is not asyncio.current_task():
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def _run(self, reconnect: bool) -> None:
+        failures = 0
+        while True:
+            try:
+                await self._listen()
+            except ComfyUIError as error:
+                self.error = error
+            finally:
+                was_ready = self._drop()
+            failures = 1 if was_ready else failures + 1
+            if not reconnect:
+                return
+            if failures > self._attempts:
+                self._log.warning(f"the socket: {self._attempts} attempts failed; prompts are followed by asking")
+                return
+            pause = min(self._delay * 2.0 ** (failures - 1), _LONGEST_DELAY) * random.uniform(1.0, 1.25)  # noqa: S311
+            self._log.warning(f"{self.error or 'the socket was closed'}; the next try is in {pause:.1f} s")
+            await asyncio.sleep(pause)
+
+    async def _listen(self) -> None:
+        async with self._transport.socket(self._call, heartbeat=_SILENCE) as socket:
+            await socket.send_str(GREETING)
+            async for message in socket:
+                if message.type is aiohttp.WSMsgType.TEXT or message.type is aiohttp.WSMsgType.BINARY:
+                    self._greeted()
+                    self._heard(message.type is aiohttp.WSMsgType.TEXT, message.data)
+            raise ServerUnreachableError(0, "the socket broke", {"sent": True})
+
+    def _greeted(self) -> None:
+        if not self._ready.is_set():
+            self.error = None
+            self._ready.set()
+            self._settled.set()
+            self._log.info("the socket is connected")
+            self._changed(True)
+
+    def _drop(self) -> bool:
+        was_ready = self._ready.is_set()
+        self._ready.clear()
+        self._settled.set()
+        if was_ready:
+            self._changed(False)
+        return was_ready
