@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from comfyone.batch.jobs import Job, JobStatus
 from comfyone.batch.ledger import EVENTS, Assignment, Event, Ledger, Retries
 from comfyone.batch.ports import Keeper
-from comfyone.batch.sweep import Grid, Source, sweep
+from comfyone.batch.sweep import Grid, Planned, Source, sweep
 from comfyone.errors import ComfyOneError, ValidationError
 from comfyone.transport.retry import RetryPolicy
 from comfyone.utils.logging import Log, default_logger
@@ -105,11 +105,31 @@ class Bookkeeping(Generic[C]):
         Raises:
             ValidationError: A parameter names no input, or there is a job of that name.
         """
-        planned = sweep(workflow, grid, mode=mode, prefix=prefix)
+        return self.add_planned(sweep(workflow, grid, mode=mode, prefix=prefix))
+
+    def add_planned(self, jobs: Iterable[Planned]) -> list[Job]:
+        """Take jobs in as `sweep` plans them, all of them or none.
+
+        Raises:
+            DuplicateJobError: There is a job of that name.
+        """
         with self._guard:
-            jobs = self._ledger.add_all(((each.job_id, each.workflow, each.metadata) for each in planned), time.time())
+            added = self._ledger.add_all(((each.job_id, each.workflow, each.metadata) for each in jobs), time.time())
         self._wake()
-        return jobs
+        return added
+
+    def look_first(self, job: Job, prompt_id: str, server: str | None) -> None:
+        """Have a waiting job look for a prompt that may be at a server already, before it sends one.
+
+        Args:
+            server: The address of that server. With one server only, that one is asked, however it is called now.
+        """
+        with self._guard:
+            names = [each.name for each in self._ledger.servers.all]
+            if server not in names and len(names) > 1:
+                self._log.warning(f"job '{job.job_id}' may run at {server}, which is none of this queue's servers")
+                return
+            self._ledger.trace(job, names.index(server) if server in names else 0, prompt_id)
 
     def get_job(self, job_id: str) -> Job | None:
         """The job of that name."""
@@ -226,6 +246,12 @@ class Bookkeeping(Generic[C]):
             goes_on = self._ledger.taken(task)
         self._wake()  # a server that was away may have room again
         return goes_on
+
+    def watching(self, task: Assignment, prompt: Any) -> bool:
+        """See `Books`."""
+        with self._guard:
+            self._prompts[task.job] = (task, prompt)
+            return task.job.status is JobStatus.RUNNING
 
     def _settle(self, task: Assignment, outcome: Any) -> None:
         """Note how an errand ended: with a `Done`, with None, or with an error."""

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
+from comfyone.batch.faults import SavingError, is_gone
 from comfyone.batch.ledger import Assignment
 from comfyone.batch.ports import Keeper
 from comfyone.comfyui.faults import failure_of
-from comfyone.errors import PromptLostError
+from comfyone.errors import ComfyOneError, PromptLostError
 from comfyone.utils.outputs import output_files
 
 __all__ = ["Aside", "Ask", "Books", "Done", "Errand", "Step", "Watch", "errand"]
@@ -58,7 +59,10 @@ class Books(Protocol):
         """The prompt is about to be sent. False: it must not be."""
 
     def taken(self, task: Assignment, prompt: Any) -> bool:
-        """The server has it; ``prompt`` is None when it had it already. False: it should be told to stop."""
+        """The server has it. False: it should be told to stop."""
+
+    def watching(self, task: Assignment, prompt: Any) -> bool:
+        """The server may have it. False: it should be told to stop."""
 
 
 def errand(task: Assignment, books: Books, keeper: Keeper | None) -> Errand:
@@ -85,11 +89,16 @@ def errand(task: Assignment, books: Books, keeper: Keeper | None) -> Errand:
 
 def _entry_of_earlier(task: Assignment, books: Books, prompt_id: str) -> Generator[Step, Any, Mapping[str, Any] | None]:
     """The entry of a prompt that was sent before, or None when the server does not know it."""
+    prompt = yield Ask(lambda client: client.future_of(prompt_id))
+    if not books.watching(task, prompt):
+        yield Ask(lambda client: client.cancel_prompt(prompt_id))
     try:
-        entry: Mapping[str, Any] = yield Ask(lambda client: client.wait_for_completion(prompt_id))
-    except PromptLostError:
-        return None
-    books.taken(task, None)
+        run = yield Watch(prompt)
+    except PromptLostError as error:
+        if is_gone(error):
+            return None
+        raise
+    entry: Mapping[str, Any] = run.raw
     return entry
 
 
@@ -112,23 +121,24 @@ def _entry_of_new(
 
 
 def _kept(task: Assignment, keeper: Keeper, entry: Mapping[str, Any]) -> Generator[Step, Any, tuple[Path, ...]]:
-    job, paths, wanted = task.job, [], _results(entry)
+    job, wanted = task.job, _results(entry)
+    files = []
     for index, file in enumerate(wanted):
-        path = keeper.place(job, file, index, len(wanted))
-        content: bytes = yield Ask(_fetch(file))
-        yield Aside(_save(keeper, path, content))
-        paths.append(path)
-    files = tuple(paths)
-    yield Aside(lambda: keeper.completed(job, entry, files))
-    return files
+        path = yield from _fetched(file, keeper.place(job, file["filename"], index, len(wanted)))
+        files.append(path)
+    saved = tuple(files)
+    yield Aside(lambda: keeper.completed(job, entry, saved))
+    return saved
 
 
-def _fetch(file: Mapping[str, str]) -> Callable[[Any], Any]:
-    return lambda client: client.get_image(file["filename"], subfolder=file["subfolder"], folder_type=file["type"])
-
-
-def _save(keeper: Keeper, path: Path, content: bytes) -> Callable[[], None]:
-    return lambda: keeper.save(path, content)
+def _fetched(file: Mapping[str, str], path: Path) -> Generator[Step, Any, Path]:
+    try:
+        yield Ask(lambda client: client.download(file, path))
+    except OSError as error:
+        if isinstance(error, ComfyOneError):  # the server's fault; all else is this machine's
+            raise
+        raise SavingError(f"{path} can't be written: {error}", hint="make room, and run the batch again") from error
+    return path
 
 
 def _results(entry: Mapping[str, Any]) -> list[dict[str, str]]:

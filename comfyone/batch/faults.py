@@ -16,7 +16,7 @@ from comfyone.errors import (
     ValidationError,
 )
 
-__all__ = ["SavingError", "Verdict", "judge", "may_have_been_sent", "told"]
+__all__ = ["SavingError", "Verdict", "is_gone", "judge", "may_have_been_sent", "told"]
 
 _REFUSALS = frozenset({401, 403, 404, 405, 407})
 _TRANSIENT = frozenset({408, 429})
@@ -74,7 +74,14 @@ def _of_status(status: int) -> Verdict:
 
 def may_have_been_sent(error: BaseException) -> bool:
     """Whether a prompt whose sending or watching failed so may be at the server all the same."""
+    if isinstance(error, PromptLostError):
+        return not is_gone(error)
     return not (isinstance(error, ComfyOneError) and error.context.get("sent") is False)
+
+
+def is_gone(error: PromptLostError) -> bool:
+    """Whether the server answered, and does not know the prompt. Otherwise it gave no answer, which is the cause."""
+    return error.__cause__ is None
 
 
 def told(error: BaseException) -> str:

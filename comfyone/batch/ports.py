@@ -59,18 +59,14 @@ class Client(Protocol):
     def submit(self, workflow: Mapping[str, Any], *, prompt_id: str | None = None) -> Prompt:
         """Send a prompt, under an id that we chose."""
 
-    def wait_for_completion(self, prompt_id: str, timeout: float | None = None) -> dict[str, Any]:
-        """The history entry of a prompt that somebody sent earlier, once it has ended.
-
-        Raises:
-            PromptLostError: The server does not know it.
-        """
+    def future_of(self, prompt_id: str) -> Prompt:
+        """A prompt that somebody sent earlier. Its end is a `PromptLostError` when the server does not know it."""
 
     def cancel_prompt(self, prompt_id: str) -> bool:
         """Stop exactly this one, waiting or running."""
 
-    def get_image(self, filename: str, subfolder: str = "", folder_type: str = "output") -> bytes:
-        """The bytes of a file."""
+    def download(self, file: Mapping[str, Any], path: Path) -> Path:
+        """Write a file of the server's to a path, whole or not at all."""
 
 
 class AsyncClient(Protocol):
@@ -79,14 +75,14 @@ class AsyncClient(Protocol):
     def submit(self, workflow: Mapping[str, Any], *, prompt_id: str | None = None) -> Awaitable[AsyncPrompt]:
         """Send a prompt, under an id that we chose."""
 
-    def wait_for_completion(self, prompt_id: str, timeout: float | None = None) -> Awaitable[dict[str, Any]]:
-        """The history entry of a prompt that somebody sent earlier, once it has ended."""
+    def future_of(self, prompt_id: str) -> Awaitable[AsyncPrompt]:
+        """A prompt that somebody sent earlier."""
 
     def cancel_prompt(self, prompt_id: str) -> Awaitable[bool]:
         """Stop exactly this one, waiting or running."""
 
-    def get_image(self, filename: str, subfolder: str = "", folder_type: str = "output") -> Awaitable[bytes]:
-        """The bytes of a file."""
+    def download(self, file: Mapping[str, Any], path: Path) -> Awaitable[Path]:
+        """Write a file of the server's to a path, whole or not at all."""
 
 
 class Keeper(Protocol):
@@ -99,15 +95,12 @@ class Keeper(Protocol):
             SavingError: It can't be written down, and so must not be sent.
         """
 
-    def place(self, job: Job, file: Mapping[str, str], index: int, total: int) -> Path:
-        """Where a file of the job goes."""
-
-    def save(self, path: Path, content: bytes) -> None:
-        """Write a file, whole or not at all.
-
-        Raises:
-            SavingError: It can't be written.
-        """
+    def place(self, job: Job, filename: str, index: int, total: int) -> Path:
+        """Where a file of the job goes, given the server's name for it and its place among all of them."""
 
     def completed(self, job: Job, entry: Mapping[str, Any], files: tuple[Path, ...]) -> None:
-        """The job is done, and all its files are in their places."""
+        """The job is done, and all its files are in their places.
+
+        Raises:
+            SavingError: It can't be written down.
+        """

@@ -166,9 +166,10 @@ def _short(name: str, ends: Mapping[str, int]) -> str:
 
 
 def _fitting(name: str, row: Mapping[str, Any]) -> str:
-    if len(name.encode()) <= _LONGEST_ID:
+    encoded = name.encode(errors="replace")
+    if len(encoded) <= _LONGEST_ID:
         return name
-    return f"{name.encode()[: _LONGEST_ID - 9].decode(errors='ignore')}~{_digest(row)[:8]}"
+    return f"{encoded[: _LONGEST_ID - 9].decode(errors='ignore')}~{_digest(row)[:8]}"
 
 
 def _free(name: str, taken: set[str]) -> str:
