@@ -92,7 +92,17 @@ class _Run:
             elif node.type in around or len(around) > MAX_DEPTH:
                 self._refuse(node, where, "stands within itself", "take it out of its own definition")
             else:
+                self._check_promoted(scope, node, where)
                 yield from self.walk(inside, (*around, node.type))
+
+    def _check_promoted(self, scope: Scope, node: Node, where: str) -> None:
+        """Values on an instance that are more than the widgets on it may belong to any of them."""
+        known = self.tracer.promoted(scope, node).known
+        if known is not None and any(value is not None for value in node.values[known:]):
+            given = len(node.values)
+            self._refuse(
+                node, where, f"was saved with {given} values for the {known} widgets that stand on it", _SAVE_AGAIN
+            )
 
     def _left_out(self, node: Node, where: str) -> None:
         if node.type not in _EDITOR_ALONE:

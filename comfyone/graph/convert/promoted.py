@@ -25,8 +25,8 @@ class Promoted:
     """By the name of the subgraph's input that is linked to the widget."""
     overrides: dict[tuple[str, str], Any] = field(default_factory=dict)
     """By inner node and widget, for widgets that no input is linked to."""
-    surplus: int = 0
-    """Values more than there are widgets: it is not certain which belongs to which."""
+    known: int | None = None
+    """How many widgets the values were laid against; None where they have names."""
 
 
 def read_promoted(instance: Node, definition: Sheet) -> Promoted:
@@ -40,11 +40,11 @@ def read_promoted(instance: Node, definition: Sheet) -> Promoted:
         return _by_proxies(instance, proxies, linked)
     names_in_order = list(_names_with_widget(definition))
     given = {name: value for name, value in zip(names_in_order, instance.values, strict=False) if value is not None}
-    return Promoted(given, surplus=max(0, len(instance.values) - len(names_in_order)))
+    return Promoted(given, known=len(names_in_order))
 
 
 def _by_proxies(instance: Node, proxies: list[Any], linked: dict[tuple[str, str], str]) -> Promoted:
-    promoted = Promoted(surplus=max(0, len(instance.values) - len(proxies)))
+    promoted = Promoted(known=len(proxies))
     for proxy, value in zip(proxies, instance.values, strict=False):
         if not isinstance(proxy, list) or len(proxy) < 2 or value is None:
             continue

@@ -28,7 +28,9 @@ from comfyone.graph.convert.widgets import has_widget
 
 __all__ = ["Missing", "Origin", "Scope", "Trace", "Tracer", "Value"]
 
-MAX_HOPS = 400
+MAX_HOPS = 200
+"""No file has so many reroutes in a row; one that stands within itself would go on for ever."""
+
 _GETTER, _SETTER = "GetNode", "SetNode"
 _ANYTHING = frozenset({"", ANY})
 
