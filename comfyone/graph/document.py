@@ -17,6 +17,7 @@ __all__ = [
     "check_classes",
     "check_graph",
     "check_shape",
+    "copied",
     "is_link",
     "kind_of",
     "links_of",
@@ -147,6 +148,15 @@ def node_title(node: Mapping[str, Any]) -> str | None:
     meta = node.get("_meta")
     title = meta.get("title") if isinstance(meta, dict) else None
     return title if isinstance(title, str) else None
+
+
+def copied(value: Any) -> Any:
+    """A copy of JSON in which no two places share anything; so a change in one is a change in one."""
+    if isinstance(value, Mapping):
+        return {key: copied(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [copied(each) for each in value]
+    return value
 
 
 def kind_of(value: Any) -> str:

@@ -3,15 +3,35 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
+from comfyone.errors import ValidationError
 from comfyone.graph.document import UI_FORMAT, Graph, Problem, check_shape, kind_of, links_of
 from comfyone.graph.spelling import nearest
 
-__all__ = ["check_cycles", "check_link", "check_links", "check_usable", "find_cycles", "label"]
+__all__ = [
+    "GraphError",
+    "check_cycles",
+    "check_link",
+    "check_links",
+    "check_usable",
+    "find_cycles",
+    "label",
+    "require_graph",
+]
+
+
+class GraphError(ValidationError, ValueError):
+    """What was given is no graph in API format. ``problems`` says what is wrong with it."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        super().__init__(problems[0].message + more, {"node_id": problems[0].node_id})
+        self.problems = list(problems)
+
 
 AS_VALUE = '{"__value__": [...]}'
 """How a list is given as a value; by itself it would be read as a link."""
@@ -25,6 +45,14 @@ def label(graph: Graph, node_id: str, name: str | None = None) -> str:
     class_type = node.get("class_type") if isinstance(node, Mapping) else None
     text = f"node '{node_id}'" + (f" ({class_type})" if class_type else "")
     return f"input '{name}' of {text}" if name is not None else text
+
+
+def require_graph(graph: Any) -> None:
+    """Raises:
+    GraphError: A value is no graph in API format.
+    """
+    if problems := check_usable(graph):
+        raise GraphError(problems)
 
 
 def check_usable(graph: Any) -> list[Problem]:
