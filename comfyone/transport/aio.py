@@ -7,14 +7,13 @@ import os
 import socket
 import ssl
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import lru_cache
 from io import BytesIO
 from typing import Any, TypeVar
 
 import aiohttp
-import tenacity
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 from yarl import URL
 
@@ -37,7 +36,7 @@ from comfyone.transport.decisions import (
     shown,
 )
 from comfyone.transport.endpoint import Credentials, Endpoint
-from comfyone.transport.retry import RetryPolicy, repetition
+from comfyone.transport.retry import Attempts, RetryPolicy
 from comfyone.transport.surroundings import surroundings
 from comfyone.utils.files import in_thread
 from comfyone.utils.logging import Log
@@ -162,13 +161,14 @@ class AsyncTransport:
         finally:
             await opened.close()
 
-    async def _repeat(
-        self, call: Call, once: Callable[[], Coroutine[Any, Any, Result]], attempts: int | None = None
-    ) -> Result:
-        # tenacity awaits what a coroutine function returns, and nothing else: ``once`` can be no lambda.
-        return await tenacity.AsyncRetrying(sleep=asyncio.sleep, **repetition(call, self.policy, attempts, self._log))(
-            once
-        )
+    async def _repeat(self, call: Call, once: Callable[[], Awaitable[Result]], attempts: int | None = None) -> Result:
+        made = Attempts(call, self.policy, attempts, self._log)
+        while True:
+            try:
+                return await once()
+            except APIError as error:
+                pause = made.pause(error)
+            await asyncio.sleep(pause)
 
     @asynccontextmanager
     async def _request(self, call: Call) -> AsyncIterator[aiohttp.ClientResponse]:

@@ -12,7 +12,6 @@ from functools import lru_cache
 from typing import TypeVar
 
 import requests
-import tenacity
 import urllib3
 from requests.adapters import HTTPAdapter
 
@@ -36,7 +35,7 @@ from comfyone.transport.decisions import (
     shown,
 )
 from comfyone.transport.endpoint import Credentials, Endpoint
-from comfyone.transport.retry import RetryPolicy, repetition
+from comfyone.transport.retry import Attempts, RetryPolicy
 from comfyone.transport.surroundings import surroundings
 from comfyone.utils.logging import Log
 from comfyone.wire.v1 import APIResponse
@@ -132,7 +131,13 @@ class Transport:
             yield self._pieces(call, answer, live)
 
     def _repeat(self, call: Call, once: Callable[[], Result], attempts: int | None = None) -> Result:
-        return tenacity.Retrying(**repetition(call, self.policy, attempts, self._log))(once)
+        made = Attempts(call, self.policy, attempts, self._log)
+        while True:
+            try:
+                return once()
+            except APIError as error:
+                pause = made.pause(error)
+            time.sleep(pause)
 
     def _exchange_once(self, call: Call) -> Answer:
         with self._request(call) as answer:

@@ -225,4 +225,4 @@ def _host(netloc: str) -> str:
 
 def _sendable(value: str) -> bool:
     # The libraries differ in how they encode what is not ASCII, so that nothing else travels.
-    return not value[:1].isspace() and all(char == "\t" or (char.isascii() and char.isprintable()) for char in value)
+    return value.isascii() and value.replace("\t", " ").isprintable() and not value[:1].isspace()

@@ -5,16 +5,13 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
-
-import tenacity
 
 from comfyone.errors import APIError, ValidationError
 from comfyone.transport.call import Call
 from comfyone.transport.decisions import shown
 from comfyone.utils.logging import Log
 
-__all__ = ["RetryPolicy", "may_pass", "may_repeat", "repetition"]
+__all__ = ["Attempts", "RetryPolicy", "may_pass", "may_repeat"]
 
 _TRANSIENT = frozenset({500, 502, 503, 504})
 _NOT_TAKEN = frozenset({429, 503})
@@ -80,26 +77,21 @@ class RetryPolicy:
         return step * (0.5 + 0.5 * self.jitter())
 
 
-def repetition(call: Call, policy: RetryPolicy, attempts: int | None, log: Log) -> dict[str, Any]:
-    """The settings of a loop of tenacity, of either colour, that sends a call as often as the policy says."""
+class Attempts:
+    """Counts the attempts of one call, for either colour; ``most`` stands in for the policy's number."""
 
-    def delay(state: tenacity.RetryCallState) -> float:
-        return policy.delay(state.attempt_number, _failure(state))
+    def __init__(self, call: Call, policy: RetryPolicy, most: int | None, log: Log) -> None:
+        self._call = call
+        self._policy = policy
+        self._most = policy.attempts if most is None else most
+        self._log = log
+        self._made = 0
 
-    def tell(state: tenacity.RetryCallState) -> None:
-        log.warning(
-            f"{shown(call)} failed ({_failure(state)}); "
-            f"attempt {state.attempt_number + 1} in {state.upcoming_sleep:.1f} s"
-        )
-
-    return {
-        "stop": tenacity.stop_after_attempt(attempts or policy.attempts),
-        "retry": tenacity.retry_if_exception(lambda error: may_repeat(call, error)),
-        "wait": delay,
-        "before_sleep": tell,
-        "reraise": True,
-    }
-
-
-def _failure(state: tenacity.RetryCallState) -> BaseException | None:
-    return state.outcome.exception() if state.outcome else None
+    def pause(self, error: APIError) -> float:
+        """Seconds to wait after an attempt failed with this error; raises the error when there is no other attempt."""
+        self._made += 1
+        if self._made >= self._most or not may_repeat(self._call, error):
+            raise error
+        seconds = self._policy.delay(self._made, error)
+        self._log.warning(f"{shown(self._call)} failed ({error}); attempt {self._made + 1} in {seconds:.1f} s")
+        return seconds

@@ -148,9 +148,10 @@ async def test_a_wrong_key_is_told_everywhere(shop: Tenant) -> None:
             await stranger.api.get_workflows()
         with pytest.raises(AuthenticationError):
             await stranger.run("w")
+        messages = aiter(stranger.ws)
+        assert (await anext(messages))["data"]["error"] == "invalid_key"
         with pytest.raises(AuthenticationError):
-            async for message in stranger.ws:
-                assert message["data"]["error"] == "invalid_key"
+            await anext(messages)
 
 
 @pytest.fixture
