@@ -161,6 +161,8 @@ class Tracer:
     def _output_type(self, node: Node, slot: int) -> str | None:
         """The type of an output; None when the node has no such output."""
         definition, node_class = self._workflow.definitions.get(node.type), self.class_of(node)
+        if slot < 0:
+            return None
         if definition is not None:
             return definition.outputs[slot].type if slot < len(definition.outputs) else None
         saved = node.outputs[slot].type if slot < len(node.outputs) else None
@@ -229,6 +231,9 @@ class Tracer:
             return self._named(scope, node, kind, seen)
         if node.type in NOTES and self.class_of(node) is None:
             return Missing(f"{node.label(where)} gives nothing")
+        node_class = self.class_of(node)
+        if node_class is not None and not 0 <= slot < len(node_class.outputs):
+            return Missing(f"{node.label(where)} has no output number {slot + 1} on this server", broken=True)
         return Origin(where, slot)
 
     def _through(self, scope: Scope, node: Node, slot: int, kind: str, seen: frozenset[str]) -> Trace:

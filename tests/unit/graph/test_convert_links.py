@@ -191,6 +191,14 @@ def test_a_link_to_nowhere_is_refused_where_it_is_needed() -> None:
     assert "save it again" in reason.hint
 
 
+def test_an_output_that_the_server_does_not_have_is_refused() -> None:
+    file = chain(invert(2, 1))
+    file["links"][1][2] = 1
+
+    with pytest.raises(ConversionError, match=r"node 2 \(ImageInvert\) has no output number 2 on this server"):
+        convert(file, object_info())
+
+
 def test_an_input_that_the_class_does_not_know_keeps_its_link() -> None:
     file = chain(invert(2, 1))
     file["nodes"][1]["inputs"].append(socket("grown_2", "IMAGE", 77))
