@@ -14,15 +14,25 @@ from typing import TYPE_CHECKING, Any
 from loguru import logger
 
 if TYPE_CHECKING:
+    from comfyone.api.aio.client import AsyncComfyOneClient
+    from comfyone.api.aio.comfyone import AsyncComfyOne
+    from comfyone.api.aio.job import AsyncJob
     from comfyone.api.client import ComfyOneClient
     from comfyone.api.comfyone import ComfyOne
     from comfyone.api.job import Job
     from comfyone.api.result import Output, Result
     from comfyone.api.websocket.websocket_client import OneThingAIWebSocket
+    from comfyone.batch.aio import AsyncQueueManager
+    from comfyone.batch.queue import QueueManager
+    from comfyone.comfyui.aio import AsyncComfyUIClient
+    from comfyone.comfyui.apiclient import create_client
+    from comfyone.comfyui.client import ComfyUIClient
     from comfyone.errors import (
         APIError,
         AuthenticationError,
+        ComfyExecutionError,
         ComfyOneError,
+        ComfyUIError,
         ConflictError,
         ConnectionError,
         InvalidRequestError,
@@ -30,13 +40,19 @@ if TYPE_CHECKING:
         JobError,
         JobFailedError,
         JobTimeoutError,
+        NotComfyUIError,
         NotFoundError,
         PermissionDeniedError,
+        PromptLostError,
+        PromptRejectedError,
+        PromptTimeoutError,
         RateLimitError,
         ServerError,
+        ServerUnreachableError,
         ValidationError,
         WebhookVerificationError,
     )
+    from comfyone.graph.manager import WorkflowManager
     from comfyone.wire.v1 import (
         APIResponse,
         AssetRecord,
@@ -61,11 +77,19 @@ __all__ = [
     "APIError",
     "APIResponse",
     "AssetRecord",
+    "AsyncComfyOne",
+    "AsyncComfyOneClient",
+    "AsyncComfyUIClient",
+    "AsyncJob",
+    "AsyncQueueManager",
     "AuthenticationError",
     "BackendRecord",
+    "ComfyExecutionError",
     "ComfyOne",
     "ComfyOneClient",
     "ComfyOneError",
+    "ComfyUIClient",
+    "ComfyUIError",
     "ConflictError",
     "ConnectionError",
     "IOType",
@@ -77,34 +101,51 @@ __all__ = [
     "JobFailedError",
     "JobStatus",
     "JobTimeoutError",
+    "NotComfyUIError",
     "NotFoundError",
     "OneThingAIWebSocket",
     "Output",
     "OutputRecord",
     "PermissionDeniedError",
     "PromptInput",
+    "PromptLostError",
     "PromptPayload",
+    "PromptRejectedError",
+    "PromptTimeoutError",
+    "QueueManager",
     "RateLimitError",
     "Result",
     "ServerError",
+    "ServerUnreachableError",
     "ValidationError",
     "WebhookVerificationError",
     "WorkflowInput",
     "WorkflowInputPayload",
+    "WorkflowManager",
     "WorkflowOutput",
     "WorkflowOutputPayload",
     "WorkflowPayload",
     "WorkflowRecord",
     "__version__",
+    "create_client",
 ]
 
 _HOMES = {
+    "AsyncComfyOne": "comfyone.api.aio.comfyone",
+    "AsyncComfyOneClient": "comfyone.api.aio.client",
+    "AsyncComfyUIClient": "comfyone.comfyui.aio",
+    "AsyncJob": "comfyone.api.aio.job",
+    "AsyncQueueManager": "comfyone.batch.aio",
     "ComfyOne": "comfyone.api.comfyone",
     "ComfyOneClient": "comfyone.api.client",
+    "ComfyUIClient": "comfyone.comfyui.client",
     "Job": "comfyone.api.job",
     "OneThingAIWebSocket": "comfyone.api.websocket.websocket_client",
     "Output": "comfyone.api.result",
+    "QueueManager": "comfyone.batch.queue",
     "Result": "comfyone.api.result",
+    "WorkflowManager": "comfyone.graph.manager",
+    "create_client": "comfyone.comfyui.apiclient",
 }
 
 # A library is silent until the application says otherwise; this must come before the application can.
