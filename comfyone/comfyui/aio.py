@@ -39,7 +39,7 @@ class AsyncComfyUIClient(AsyncEndpoints):
 
     def _prepare(self) -> None:
         super()._prepare()
-        self._looker = AsyncLooker(self.book, self.transport, self.logger)
+        self._looker = AsyncLooker(self.book, self.transport, lambda: self.tracker is not None, self.logger)
         self._socket: SocketTask | None = None
         self._wanted = self.tracker == "websocket"  # until somebody disconnects it
         self._callers: set[asyncio.Future[Any]] = set()
@@ -312,8 +312,7 @@ class AsyncComfyUIClient(AsyncEndpoints):
     # inside
 
     def _wake(self) -> None:
-        if self.tracker is not None:
-            self._looker.wake()
+        self._looker.wake()
 
     def _sent(self, prompt_id: str, *, earlier: bool = False) -> None:
         self.book.sent(prompt_id, earlier=earlier)

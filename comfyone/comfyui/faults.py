@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
@@ -23,6 +24,8 @@ __all__ = ["COMFYUI_FAULTS", "decoded", "failure_of", "problems_of", "recognised
 
 T = TypeVar("T")
 _LIMIT = 2000
+_NODE_ID = re.compile(r"Node ID '#(.+?)'")
+_CLASS = re.compile(r"node (.+?) does not exist")
 _MISSING = frozenset({404, 405, 501})
 _CREDENTIALS = "the server, or what stands before it, wants other credentials: pass 'auth' or 'headers'"
 _ADDRESS = "check host, port and protocol: give the address under which ComfyUI's page opens"
@@ -78,9 +81,17 @@ def problems_of(node_errors: Any) -> Iterator[NodeProblem]:
 def _problem_of(reason: Mapping[str, Any]) -> Iterator[NodeProblem]:
     """The node that the error as a whole is about, such as one whose class the server does not have."""
     info = reason.get("extra_info") or {}
-    if info.get("node_id") is not None:
-        said = [str(reason.get(name) or "") for name in ("type", "message", "details")]
-        yield NodeProblem(str(info["node_id"]), str(info.get("class_type")), None, *said)
+    kind, message, details = (str(reason.get(name) or "") for name in ("type", "message", "details"))
+    node = info.get("node_id") or _found(_NODE_ID, details)
+    if node is not None:
+        class_type = info.get("class_type") or _found(_CLASS, message)
+        yield NodeProblem(str(node), str(class_type), None, kind, message, details)
+
+
+def _found(pattern: re.Pattern[str], text: str) -> str | None:
+    """Some versions of ComfyUI say such things in its texts alone."""
+    match = pattern.search(text)
+    return match[1] if match else None
 
 
 def _said(status: int, body: Any, content: bytes) -> str:

@@ -179,8 +179,14 @@ class QueueState(Answered):
 
     def ids(self) -> frozenset[str]:
         """The ids of all of them."""
-        entries = [*(self.get("queue_running") or ()), *(self.get("queue_pending") or ())]
-        return frozenset(str(entry[1]) for entry in entries if isinstance(entry, list) and len(entry) > 1)
+        return self.running_ids() | self._ids("queue_pending")
+
+    def running_ids(self) -> frozenset[str]:
+        """The ids of those that run."""
+        return self._ids("queue_running")
+
+    def _ids(self, key: str) -> frozenset[str]:
+        return frozenset(str(entry[1]) for entry in self.get(key) or () if isinstance(entry, list) and len(entry) > 1)
 
     def _entries(self, key: str) -> list[QueueEntry]:
         return [entry for item in self.get(key) or () if (entry := QueueEntry.of(item))]

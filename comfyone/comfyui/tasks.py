@@ -28,10 +28,15 @@ _AT_ONCE = 32
 
 
 class AsyncLooker:
-    """Looks for what the book says is due: at once for what is said to be over, and by a timer for the rest."""
+    """Looks for what the book says is due: at once for what is said to be over, and by a timer for the rest.
 
-    def __init__(self, book: Book, transport: AsyncTransport, log: Log) -> None:
+    Args:
+        by_itself: Says whether it is to look when nobody asks it to.
+    """
+
+    def __init__(self, book: Book, transport: AsyncTransport, by_itself: Callable[[], bool], log: Log) -> None:
         self._book = book
+        self._by_itself = by_itself
         self._transport = transport
         self._log = log
         self._tasks: set[asyncio.Task[None]] = set()
@@ -40,7 +45,7 @@ class AsyncLooker:
 
     def wake(self) -> None:
         """Something may be due now, or earlier than was planned."""
-        if self._closed:
+        if self._closed or not self._by_itself():
             return
         self._look()
         self._plan()

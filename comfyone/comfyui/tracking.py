@@ -88,7 +88,8 @@ class _Watch:
     since: float | None = None  # when it was sent
     over: bool = False  # the socket says that its history is written
     ending: bool = False  # the socket says that it will be
-    cancelling: bool = False  # that it goes is what we want
+    thrown_out: bool = False  # of the queue, on request: once it is gone, it was cancelled
+    stopping: bool = False  # an interruption is what we want
     absent_since: float | None = None
     looks: int = 0
     unanswered_since: float | None = None
@@ -157,14 +158,14 @@ class Book:
             for prompt_id in list(self._watches) if prompt_ids is None else prompt_ids:
                 watch = self._watches.get(prompt_id)
                 if watch is not None and watch.since is not None:
-                    watch.cancelling = True
+                    watch.thrown_out = True
                     self._plan(watch, 0.0)
 
     def stopping(self, prompt_id: str, on: bool) -> None:
         """Whether an interruption of this one is what we want."""
         with self._guard:
             if watch := self._watches.get(prompt_id):
-                watch.cancelling = on
+                watch.stopping = on
 
     def cancelled(self, prompt_id: str) -> None:
         """It was cancelled, for certain."""
@@ -254,7 +255,7 @@ class Book:
 
     def in_queue(self, queue: QueueState, asked: Iterable[str]) -> list[str]:
         """Note who waits or runs; gives those who do neither, to be looked for in the history."""
-        present = queue.ids()
+        present, running = queue.ids(), queue.running_ids()
         absent: list[str] = []
         with self._guard:
             for watch in self._known(asked):
@@ -262,6 +263,7 @@ class Book:
                     absent.append(watch.prompt_id)
                     continue
                 watch.absent_since, watch.looks, watch.unanswered_since = None, 0, None
+                watch.thrown_out = watch.thrown_out and watch.prompt_id not in running
                 if not watch.over:  # else news came meanwhile
                     self._plan(watch, self._pace(watch))
         return absent
@@ -278,7 +280,7 @@ class Book:
 
     def _ended(self, prompt_id: str, entry: Mapping[str, Any]) -> Outcome:
         watch = self._watches.get(prompt_id)
-        wanted = watch is not None and watch.cancelling and was_interrupted(entry)
+        wanted = watch is not None and watch.stopping and was_interrupted(entry)
         return Outcome(entry=entry, cancelled=wanted)
 
     def _absent(self, watch: _Watch) -> Outcome | None:
@@ -288,7 +290,7 @@ class Book:
         since = watch.absent_since = now if watch.absent_since is None else watch.absent_since
         watch.over, watch.unanswered_since = False, None
         watch.looks += 1
-        if watch.cancelling and watch.looks > 1:
+        if (watch.thrown_out or watch.stopping) and watch.looks > 1:
             return Outcome(cancelled=True)
         if now - since >= self.terms.patience and watch.looks >= _LOOKS:
             return Outcome(error=_lost(watch.prompt_id, now - since))
