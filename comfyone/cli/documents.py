@@ -62,8 +62,10 @@ class ErrorRecord(Document):
 
     type: str = Field(description="name of the class of the error")
     message: str
-    hint: str | None = Field(None, description="what to do about it")
-    prompt_id: str | None = Field(None, description="the prompt concerned; it can be picked up again by this id")
+    hint: str | None = Field(default=None, description="what to do about it")
+    prompt_id: str | None = Field(
+        default=None, description="the prompt concerned; it can be picked up again by this id"
+    )
     node_id: str | None = None
     node_type: str | None = None
     node_errors: tuple[NodeErrorRecord, ...] = ()
@@ -82,9 +84,9 @@ class OutputRecord(Document):
     kind: str = Field(description="images, gifs, video, audio, text, or whatever else the node calls it")
     filename: str | None = None
     subfolder: str | None = None
-    type: str | None = Field(None, description="output, temp or input")
+    type: str | None = Field(default=None, description="output, temp or input")
     value: Any = None
-    path: Path | None = Field(None, description="where it was saved")
+    path: Path | None = Field(default=None, description="where it was saved")
 
 
 class SendDocument(Document):
@@ -95,7 +97,7 @@ class SendDocument(Document):
     seeds: Mapping[str, int] = Field(default_factory=dict, description="seeds that were drawn, by node.input")
     seconds: float | None = None
     outputs: tuple[OutputRecord, ...] = ()
-    metadata: Path | None = Field(None, description="the file that the run is described in")
+    metadata: Path | None = Field(default=None, description="the file that the run is described in")
     error: ErrorRecord | None = None
 
 
@@ -136,7 +138,9 @@ class ValidationDocument(Document):
 
     file: Path
     valid: bool
-    checked_against: str | None = Field(None, description="the server whose nodes and models were known, if any")
+    checked_against: str | None = Field(
+        default=None, description="the server whose nodes and models were known, if any"
+    )
     total_nodes: int | None = None
     node_types: Mapping[str, int] = Field(default_factory=dict)
     problems: tuple[ProblemRecord, ...] = ()
@@ -147,17 +151,17 @@ class ConversionDocument(Document):
 
     file: Path
     saved: Path | None = None
-    graph: Mapping[str, Any] | None = Field(None, description="the graph itself, unless it was saved")
+    graph: Mapping[str, Any] | None = Field(default=None, description="the graph itself, unless it was saved")
     notes: tuple[str, ...] = ()
-    differences: tuple[str, ...] = Field((), description="from the file named with --diff")
+    differences: tuple[str, ...] = Field(default=(), description="from the file named with --diff")
 
 
 class QueueEntry(Document):
     """A prompt that waits or runs."""
 
     prompt_id: str
-    number: float
-    nodes: int
+    number: float = Field(description="its place: the lower, the sooner")
+    nodes: int | None = None
 
 
 class QueueDocument(Document):
@@ -165,7 +169,7 @@ class QueueDocument(Document):
 
     running: tuple[QueueEntry, ...]
     pending: tuple[QueueEntry, ...]
-    raw: Mapping[str, Any] | None = Field(None, description="the server's own document, with --verbose")
+    raw: Mapping[str, Any] | None = Field(default=None, description="the server's own document, with --verbose")
 
 
 class HistoryEntry(Document):

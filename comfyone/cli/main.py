@@ -9,7 +9,22 @@ from typing import Annotated
 
 import typer
 
-from comfyone.cli import backends, config, files, gateway, jobs, keys, reports, sandbox, server, tenants, workflows
+from comfyone.cli import (
+    backends,
+    batch,
+    config,
+    files,
+    gateway,
+    graphs,
+    jobs,
+    keys,
+    reports,
+    sandbox,
+    send,
+    server,
+    tenants,
+    workflows,
+)
 from comfyone.cli.local import Given
 
 __all__ = ["app", "main"]
@@ -54,6 +69,12 @@ def _options(
     context.obj = Given.parse(config, set_ or ())
 
 
+app.command("send", rich_help_panel=COMFYUI)(send.send)
+app.command("wait", rich_help_panel=COMFYUI)(send.wait)
+app.command("batch", rich_help_panel=COMFYUI)(batch.batch)
+app.command("validate", rich_help_panel=COMFYUI)(graphs.validate)
+app.command("convert", rich_help_panel=COMFYUI)(graphs.convert)
+app.command("template", rich_help_panel=COMFYUI)(graphs.template)
 app.command("upload", rich_help_panel=COMFYUI)(files.upload)
 app.command("download", rich_help_panel=COMFYUI)(files.download)
 app.command("queue", rich_help_panel=COMFYUI)(server.queue)

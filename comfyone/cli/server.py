@@ -20,6 +20,8 @@ from comfyone.cli.documents import (
 )
 from comfyone.cli.local import Server, client_of, print_document, settings_of, told
 from comfyone.cli.output import Json, fail, show, table
+from comfyone.cli.remote import Key
+from comfyone.cli.through import Through, queue_through
 
 __all__ = ["free", "history", "info", "interrupt", "models", "nodes", "queue"]
 
@@ -30,24 +32,31 @@ def queue(
     context: typer.Context,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Add the server's own document.")] = False,
     server: Server = None,
+    gateway: Through = None,
+    api_key: Key = None,
     json: Json = False,
 ) -> None:
     """Show what runs and what waits."""
-    with told(json), client_of(settings_of(context, comfyui__url=server)) as client:
-        raw = client.get_queue()
-    running, pending = (tuple(map(_queued, raw[name])) for name in ("queue_running", "queue_pending"))
+    with told(json):
+        found = queue_through(gateway, api_key) if gateway else _queue(context, server, verbose)
     if json:
-        print_document(QueueDocument(running=running, pending=pending, raw=raw if verbose else None))
-        return
-    typer.echo(f"running {len(running)}, pending {len(pending)}")
-    states = [("running", entry) for entry in running] + [("pending", entry) for entry in pending]
+        return print_document(found)
+    typer.echo(f"running {len(found.running)}, pending {len(found.pending)}")
+    states = [("running", entry) for entry in found.running] + [("pending", entry) for entry in found.pending]
     if states:
         table(
             ["prompt", "state", "nodes"],
             [{"prompt": one.prompt_id, "state": state, "nodes": one.nodes} for state, one in states],
         )
-    if verbose:
-        show(raw)
+    if verbose and found.raw is not None:
+        show(found.raw)
+
+
+def _queue(context: typer.Context, server: str | None, verbose: bool) -> QueueDocument:
+    with client_of(settings_of(context, comfyui__url=server)) as client:
+        raw = client.get_queue()
+    running, pending = (tuple(map(_queued, raw[name])) for name in ("queue_running", "queue_pending"))
+    return QueueDocument(running=running, pending=pending, raw=raw if verbose else None)
 
 
 def _queued(entry: Any) -> QueueEntry:

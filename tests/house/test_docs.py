@@ -28,6 +28,7 @@ from comfyone.gateway.dialects.comfyone_v1.routes import ROUTES
 from comfyone.gateway.dialects.openapi import openapi_document
 from comfyone.gateway.dialects.routing import Route
 from comfyone.gateway.domain.tenants import Scope, TenantPolicy
+from comfyone.settings.client import load_client_settings
 from comfyone.settings.gateway import load_settings
 from scripts import demo, reference
 
@@ -155,7 +156,8 @@ def test_every_settings_file_in_the_documents_is_taken(tmp_path: Path) -> None:
     for number, text in enumerate(files):
         file = tmp_path / f"{number}.yaml"
         file.write_text(text)
-        load_settings(file, {}, environment={})
+        load = load_client_settings if "comfyui:" in text else load_settings
+        load(file, {}, environment={})
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,113 @@
+"""The same commands through a gateway: it chooses the server, and keeps the results."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from io import BytesIO
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from PIL import Image, UnidentifiedImageError
+
+from comfyone.cli.documents import OutputRecord, QueueDocument, QueueEntry, SendDocument
+from comfyone.cli.live import Watch, watching
+from comfyone.cli.local import error_record
+from comfyone.cli.output import fail
+from comfyone.cli.remote import connected, data
+from comfyone.errors import JobCancelledError, JobFailedError
+from comfyone.settings.client import ClientSettings
+
+if TYPE_CHECKING:
+    from comfyone.api.job import Job
+    from comfyone.api.result import Output
+    from comfyone.wire.v1 import JobEvent
+
+__all__ = ["Through", "queue_through", "send_through"]
+
+Through = Annotated[
+    str | None, typer.Option("--gateway", help="Address of a gateway to go through, in place of a ComfyUI server.")
+]
+WAITING, RUNNING = ("queued",), ("dispatched", "running")
+LISTED = 200
+
+
+def send_through(
+    gateway: str,
+    api_key: str | None,
+    graph: Mapping[str, Any],
+    settings: ClientSettings,
+    seeds: Mapping[str, int],
+    *,
+    title: str,
+    wait: bool,
+    quiet: bool,
+) -> SendDocument:
+    """Runs a graph on whichever server the gateway chooses; see `comfyone.cli.send.send`."""
+    with connected(gateway, api_key) as client:
+        record = data(client.api.prompt_workflow(graph))
+        job = client.job(record["taskId"])
+        if not wait:
+            return SendDocument(prompt_id=job.id, state="queued", seeds=seeds)
+        if not quiet:
+            typer.echo(f"job {job.id}", err=True)
+        try:
+            return _followed(job, settings, seeds, title, quiet)
+        except KeyboardInterrupt:
+            hint = f"comfyone jobs save {job.id} {settings.output.output_dir} --gateway {gateway}"
+            raise fail(f"stopped waiting; job {job.id} goes on", hint, code=130) from None
+
+
+def _followed(job: Job, settings: ClientSettings, seeds: Mapping[str, int], title: str, quiet: bool) -> SendDocument:
+    began = time.monotonic()
+    try:
+        with watching(title, quiet=quiet) as watch:
+            for event in () if quiet else job.events(previews=True):
+                _show(watch, event)
+            result = job.result(settings.comfyui.timeout)
+            watch.advance(100.0, "")
+    except (JobFailedError, JobCancelledError) as error:
+        state: Literal["failed", "interrupted"] = "failed" if isinstance(error, JobFailedError) else "interrupted"
+        return SendDocument(prompt_id=job.id, state=state, seeds=seeds, error=error_record(error))
+    return SendDocument(
+        prompt_id=job.id,
+        state="succeeded",
+        seeds=seeds,
+        seconds=round(time.monotonic() - began, 3),
+        outputs=tuple(_saved(output, settings) for output in result),
+    )
+
+
+def _show(watch: Watch, event: JobEvent) -> None:
+    if event.percent is not None:
+        watch.advance(event.percent, event.data.get("node_id"))
+    if event.preview:
+        with suppress(UnidentifiedImageError):
+            watch.show(Image.open(BytesIO(event.preview)))
+
+
+def _saved(output: Output, settings: ClientSettings) -> OutputRecord:
+    record = OutputRecord(node_id=output.record.node_id or "", kind=output.record.kind or "value", value=output.value)
+    if not output.is_file:
+        return record
+    path = None
+    if settings.output.download_results:
+        settings.output.output_dir.mkdir(parents=True, exist_ok=True)
+        path = output.save(settings.output.output_dir)
+    return record.model_copy(update={"filename": output.name, "path": path})
+
+
+def queue_through(gateway: str, api_key: str | None) -> QueueDocument:
+    """What of the key's tenant runs and waits, among its newest jobs; first what came first."""
+    with connected(gateway, api_key) as client:
+        jobs = list(reversed(data(client.api.get_prompt_history(limit=LISTED))))
+    running, waiting = (
+        tuple(
+            QueueEntry(prompt_id=job["taskId"], number=place)
+            for place, job in enumerate(jobs)
+            if job["state"] in states
+        )
+        for states in (RUNNING, WAITING)
+    )
+    return QueueDocument(running=running, pending=waiting)
