@@ -14,6 +14,7 @@ from io import BytesIO
 from typing import Any, TypeVar
 
 import aiohttp
+import tenacity
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 from yarl import URL
 
@@ -36,7 +37,7 @@ from comfyone.transport.decisions import (
     shown,
 )
 from comfyone.transport.endpoint import Credentials, Endpoint
-from comfyone.transport.retry import Attempts, RetryPolicy
+from comfyone.transport.retry import RetryPolicy, after, repetition
 from comfyone.transport.surroundings import surroundings
 from comfyone.utils.files import in_thread
 from comfyone.utils.logging import Log
@@ -162,13 +163,15 @@ class AsyncTransport:
             await opened.close()
 
     async def _repeat(self, call: Call, once: Callable[[], Awaitable[Result]], attempts: int | None = None) -> Result:
-        made = Attempts(call, self.policy, attempts, self._log)
-        while True:
-            try:
-                return await once()
-            except APIError as error:
-                pause = made.pause(error)
-            await asyncio.sleep(pause)
+        try:
+            return await once()
+        except APIError as error:
+            resumed = after(error, once)
+
+        async def again() -> Result:
+            return await resumed()
+
+        return await tenacity.AsyncRetrying(**repetition(call, self.policy, attempts, self._log))(again)
 
     @asynccontextmanager
     async def _request(self, call: Call) -> AsyncIterator[aiohttp.ClientResponse]:

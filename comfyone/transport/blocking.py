@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import TypeVar
 
 import requests
+import tenacity
 import urllib3
 from requests.adapters import HTTPAdapter
 
@@ -35,7 +36,7 @@ from comfyone.transport.decisions import (
     shown,
 )
 from comfyone.transport.endpoint import Credentials, Endpoint
-from comfyone.transport.retry import Attempts, RetryPolicy
+from comfyone.transport.retry import RetryPolicy, after, repetition
 from comfyone.transport.surroundings import surroundings
 from comfyone.utils.logging import Log
 from comfyone.wire.v1 import APIResponse
@@ -131,13 +132,11 @@ class Transport:
             yield self._pieces(call, answer, live)
 
     def _repeat(self, call: Call, once: Callable[[], Result], attempts: int | None = None) -> Result:
-        made = Attempts(call, self.policy, attempts, self._log)
-        while True:
-            try:
-                return once()
-            except APIError as error:
-                pause = made.pause(error)
-            time.sleep(pause)
+        try:
+            return once()
+        except APIError as error:
+            again = after(error, once)
+        return tenacity.Retrying(**repetition(call, self.policy, attempts, self._log))(again)
 
     def _exchange_once(self, call: Call) -> Answer:
         with self._request(call) as answer:

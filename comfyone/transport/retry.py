@@ -5,13 +5,18 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import tenacity
 
 from comfyone.errors import APIError, ValidationError
 from comfyone.transport.call import Call
 from comfyone.transport.decisions import shown
 from comfyone.utils.logging import Log
 
-__all__ = ["Attempts", "RetryPolicy", "may_pass", "may_repeat"]
+__all__ = ["RetryPolicy", "after", "may_pass", "may_repeat", "repetition"]
+
+Result = TypeVar("Result")
 
 _TRANSIENT = frozenset({500, 502, 503, 504})
 _NOT_TAKEN = frozenset({429, 503})
@@ -77,21 +82,39 @@ class RetryPolicy:
         return step * (0.5 + 0.5 * self.jitter())
 
 
-class Attempts:
-    """Counts the attempts of one call, for either colour; ``most`` stands in for the policy's number."""
+def repetition(call: Call, policy: RetryPolicy, most: int | None, log: Log) -> dict[str, Any]:
+    """What tenacity has to know to repeat a call, in either colour; ``most`` stands in for the policy's attempts."""
 
-    def __init__(self, call: Call, policy: RetryPolicy, most: int | None, log: Log) -> None:
-        self._call = call
-        self._policy = policy
-        self._most = policy.attempts if most is None else most
-        self._log = log
-        self._made = 0
+    def delay(state: tenacity.RetryCallState) -> float:
+        return policy.delay(state.attempt_number, _error_in(state))
 
-    def pause(self, error: APIError) -> float:
-        """Seconds to wait after an attempt failed with this error; raises the error when there is no other attempt."""
-        self._made += 1
-        if self._made >= self._most or not may_repeat(self._call, error):
-            raise error
-        seconds = self._policy.delay(self._made, error)
-        self._log.warning(f"{shown(self._call)} failed ({error}); attempt {self._made + 1} in {seconds:.1f} s")
-        return seconds
+    def tell(state: tenacity.RetryCallState) -> None:
+        error, seconds = _error_in(state), state.upcoming_sleep
+        log.warning(f"{shown(call)} failed ({error}); attempt {state.attempt_number + 1} in {seconds:.1f} s")
+
+    return {
+        "stop": tenacity.stop_after_attempt(most or policy.attempts),
+        "retry": tenacity.retry_if_exception(lambda error: may_repeat(call, error)),
+        "wait": delay,
+        "before_sleep": tell,
+        "reraise": True,
+    }
+
+
+def _error_in(state: tenacity.RetryCallState) -> BaseException | None:
+    return state.outcome.exception() if state.outcome else None
+
+
+def after(failed: APIError, once: Callable[[], Result]) -> Callable[[], Result]:
+    """``once`` as whoever repeats it sees it: the first attempt, made before, fails as it did.
+
+    Most calls succeed at once. They need not pay for the machinery of repeating, which takes as long as much of a call.
+    """
+    left = [failed]
+
+    def resumed() -> Result:
+        if left:
+            raise left.pop()
+        return once()
+
+    return resumed
