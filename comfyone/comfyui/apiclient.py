@@ -18,7 +18,7 @@ from comfyone.comfyui.futures import AsyncPromptFuture
 from comfyone.comfyui.records import ImageItem, ImageUploadResponse
 from comfyone.comfyui.results import AsyncExecution
 from comfyone.comfyui.uploads import Source, upload_of
-from comfyone.comfyui.utils import parse_url
+from comfyone.comfyui.utils import full_url
 from comfyone.errors import ComfyUIError, InvalidArgumentError, NotComfyUIError
 from comfyone.transport.answers import Answer
 from comfyone.transport.call import Call
@@ -97,11 +97,13 @@ class WebsocketStateTracker:
     async def start(self) -> None:
         """Begin. A server that gives no socket is asked instead, and the socket tried again."""
         self._running = True
+        self._client.register_state_tracker(self)
         await self._client._track("websocket")
 
     async def stop(self) -> None:
         """End."""
         self._running = False
+        self._client.remove_state_tracker(self)
         await self._client._track(None)
 
 
@@ -123,12 +125,14 @@ class HTTPStateTracker:
     async def start(self) -> None:
         """Begin."""
         self._running = True
+        self._client.register_state_tracker(self)
         self._client.book.terms = replace(self._client.book.terms, interval=self._interval)
         await self._client._track("http")
 
     async def stop(self) -> None:
         """End."""
         self._running = False
+        self._client.remove_state_tracker(self)
         await self._client._track(None)
 
 
@@ -146,31 +150,27 @@ class ComfyAPIClient(AsyncComfyUIClient):
 
     def __init__(self, comfy_url: str, client: Any = None, **settings: Any) -> None:
         headers = {**_own_headers(client), **(settings.pop("headers", None) or {})}
-        super().__init__(url=parse_url(comfy_url), headers=headers, tracker=None, **settings)
+        super().__init__(url=full_url(comfy_url), headers=headers, tracker=None, **settings)
         self._wanted = False
         self._trackers: list[StateTracker] = []
 
     async def close(self) -> None:
         """Stop every tracker, and end every wait."""
         for tracker in tuple(self._trackers):
-            await self.remove_state_tracker(tracker)
+            await tracker.stop()
         await super().close()
 
     # trackers
 
-    async def register_state_tracker(self, tracker: StateTracker) -> None:
-        """Have prompts followed by this, which is started unless it runs."""
-        if tracker not in self._trackers:
-            self._trackers.append(tracker)
-        if not tracker.is_running:
-            await tracker.start()
+    def register_state_tracker(self, state_tracker: StateTracker) -> None:
+        """Have it stopped when this client is closed. A tracker does so by itself when it starts."""
+        if state_tracker not in self._trackers:
+            self._trackers.append(state_tracker)
 
-    async def remove_state_tracker(self, tracker: StateTracker) -> None:
-        """Have prompts followed by this no more; it is stopped."""
-        if tracker in self._trackers:
-            self._trackers.remove(tracker)
-        if tracker.is_running:
-            await tracker.stop()
+    def remove_state_tracker(self, state_tracker: StateTracker) -> None:
+        """No more of that. A tracker does so by itself when it stops."""
+        if state_tracker in self._trackers:
+            self._trackers.remove(state_tracker)
 
     async def _track(self, how: Literal["websocket", "http"] | None) -> None:
         self.tracker = how
@@ -351,7 +351,7 @@ async def create_client(
         await _check_health(client)
         if start_state_tracker is not None:
             made = kinds[start_state_tracker](client, **(state_tracker_kwargs or {}))
-            await client.register_state_tracker(made)
+            await made.start()
         yield client
 
 

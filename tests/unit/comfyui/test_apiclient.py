@@ -29,6 +29,7 @@ from comfyone.errors import (
     ServerUnreachableError,
 )
 from tests.graphs import failing, node, sleeping, speaking, tiny
+from tests.support.waiting import eventually
 from tests.unit.comfyui.conftest import FAST, QUICK
 from tests.unit.comfyui.front import Front
 from tests.unit.sdk.conftest import Reply, Server
@@ -67,7 +68,7 @@ async def test_the_first_future_of_the_default_tracker_resolves_and_the_context_
         assert (item.filename, item.format) == ("tiny_00001_.png", "png")
         assert client.ws_running
     assert not client.ws_running
-    assert sandbox.sockets == 0
+    eventually(lambda: sandbox.sockets == 0)
 
 
 @pytest.mark.seed("S4-5", "S4-14", "S4-15", "S4-18")
@@ -114,16 +115,18 @@ async def test_results_are_fetched_by_hand_whenever_that_is(sandbox: Sandbox) ->
 async def test_trackers_are_started_stopped_and_exchanged(sandbox: Sandbox) -> None:
     async with create_client(sandbox.url, start_state_tracker=None) as client:
         http = HTTPStateTracker(client, update_interval=0.02)
-        await client.register_state_tracker(http)
+        await http.start()
         assert http.is_running
         prompt = await client.submit_workflow(tiny())
         assert prompt.future is not None
         await asyncio.wait_for(prompt.future, 20)
         assert not client.ws_running
-        await client.remove_state_tracker(http)
+        await http.stop()
         assert not http.is_running
         socket = WebsocketStateTracker(client, reconnect_attempts=1, reconnect_delay=0.1)
-        await client.register_state_tracker(socket)
+        await socket.start()
+        client.remove_state_tracker(socket)
+        client.register_state_tracker(socket)
         assert client.ws_running
         assert (client.reconnect_attempts, client.reconnect_delay) == (1, 0.1)
     assert not socket.is_running
@@ -274,7 +277,11 @@ def test_helpers_change_copies_of_graphs(tmp_path: Path) -> None:
     assert graph["3"]["inputs"]["seed"] == 1
     first, second = utils.randomize_noise_seeds(graph), utils.randomize_noise_seeds(graph)
     assert first["3"]["inputs"]["seed"] != second["3"]["inputs"]["seed"]
-    assert utils.replace_dict_values(graph, "steps", 9)["3"]["inputs"]["steps"] == 9
+    assert utils.replace_noise_seeds(graph, 5, ["noise_seed"])["3"]["inputs"]["seed"] == 1
+    assert utils.replace_dict_values(graph, "inputs.steps", 9, copy=True)["3"]["inputs"]["steps"] == 9
+    assert utils.replace_dict_values(graph, "steps", 9, start_at_root=True)["3"]["inputs"]["steps"] == 4
+    assert utils.replace_dict_values(graph, ["3", "inputs", "steps"], 8) is graph
+    assert graph["3"]["inputs"]["steps"] == 8
     (tmp_path / "graph.json").write_text('\ufeff{"1": {}}', encoding="utf-8")
     assert utils.read_json(tmp_path / "graph.json") == {"1": {}}
 
@@ -288,13 +295,11 @@ def test_a_call_is_tried_again_and_the_last_error_gets_through() -> None:
             raise OSError("not yet")
         return "done"
 
-    assert utils.retry_fn(flaky, attempts=3, delay=0.001) == "done"
+    assert utils.retry_fn(flaky, retries=3, delay=0.001)() == "done"
     tries.clear()
     with pytest.raises(OSError, match="not yet"):
-        utils.retry_fn(flaky, attempts=2, delay=0.001)
-    tries.clear()
-    with pytest.raises(OSError, match="not yet"):
-        utils.retry_fn(flaky, attempts=3, delay=0.001, exceptions=ValueError)
+        utils.retry_fn(flaky, retries=2, delay=0.001)()
+    assert len(tries) == 2
 
 
 async def test_a_coroutine_is_tried_again() -> None:
@@ -306,7 +311,7 @@ async def test_a_coroutine_is_tried_again() -> None:
             raise OSError("not yet")
         return "done"
 
-    assert await utils.async_retry_fn(flaky, attempts=2, delay=0.001) == "done"
+    assert await utils.async_retry_fn(flaky, retries=2, delay=0.001)() == "done"
 
 
 def test_a_connection_is_checked(sandbox: Sandbox) -> None:
@@ -317,8 +322,17 @@ def test_a_connection_is_checked(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.seed("S4-8")
-def test_a_url_is_completed() -> None:
-    assert utils.parse_url("localhost:8188") == "http://localhost:8188"
-    assert utils.parse_url("https://gpu.example/comfy/") == "https://gpu.example/comfy"
+def test_a_url_is_taken_apart_and_completed() -> None:
+    parts = utils.parse_url("localhost:8188")
+    assert (parts.scheme, parts.netloc) == ("http", "localhost:8188")
+    assert utils.parse_url("gpu.example", "https").scheme == "https"
+    assert utils.full_url("https://gpu.example/comfy/") == "https://gpu.example/comfy"
     with pytest.raises(ValueError, match="ws"):
-        utils.parse_url("ws://gpu.example")
+        utils.full_url("ws://gpu.example")
+
+
+def test_a_picture_becomes_a_file_in_memory() -> None:
+    with Image.open(utils.image_to_buffer(Image.new("RGBA", (2, 3)))) as jpeg:
+        assert (jpeg.format, jpeg.size) == ("JPEG", (2, 3))
+    with Image.open(utils.image_to_buffer(Image.new("RGBA", (2, 3)), "png")) as png:
+        assert png.mode == "RGBA"

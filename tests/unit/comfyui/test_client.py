@@ -365,7 +365,7 @@ def test_after_an_explicit_disconnect_it_stays_disconnected(client: ComfyUIClien
     client.disconnect_websocket()
     time.sleep(0.4)
     assert not client.ws_running
-    assert sandbox.sockets == 0
+    eventually(lambda: sandbox.sockets == 0)
     assert client.execute_workflow(tiny(), timeout=20).images  # by asking
     assert sandbox.sockets_opened == 1
     client.connect_websocket()
