@@ -103,6 +103,7 @@ class Ledger:
         self._resting: list[tuple[float, int, Job]] = []  # a heap, by the time when they are ready
         self._order = count()
         self._traces: dict[Job, Trace] = {}
+        self._taken: dict[Job, Server] = {}
         self._lost_by: dict[Job, set[Server]] = {}
         self._open = 0  # jobs that have not ended
         self._emptiness_told = False
@@ -209,6 +210,7 @@ class Ledger:
     def taken(self, task: Assignment) -> bool:
         """Note that the server has it; False when it should be told to stop, as the job was cancelled meanwhile."""
         self.servers.answered(task.server)
+        self._taken[task.job] = task.server
         return task.job.status is JobStatus.RUNNING
 
     def complete(self, task: Assignment, entry: Mapping[str, Any], files: tuple[Path, ...], now: float) -> None:
@@ -244,13 +246,17 @@ class Ledger:
             self._traces.pop(job, None)
 
     def _may_move(self, task: Assignment, verdict: Verdict) -> bool:
-        """Whether the job goes to another server without counting as tried again: once for each server that it loses."""
+        """Whether the job goes to another server without counting as tried again.
+
+        A server that did not even take it has no part in it. One that took it may have died of it, which is forgiven once.
+        """
+        took = self._taken.pop(task.job, None) is task.server
         if verdict not in (Verdict.SERVER, Verdict.REFUSED) or not self.servers.another_is_up(task.server):
             return False
         lost_by = self._lost_by.setdefault(task.job, set())
-        if task.server in lost_by:  # a job that brings its servers down would go round for ever
+        if took and task.server in lost_by:  # a job that brings its servers down would go round for ever
             return False
-        lost_by.add(task.server)
+        lost_by |= {task.server} if took else set()
         return True
 
     def _retry(self, job: Job, verdict: Verdict, error: BaseException, now: float) -> None:
@@ -269,6 +275,7 @@ class Ledger:
     def put_back(self, task: Assignment) -> None:
         """Whoever carried the job was stopped: it is pending again, and its prompt is looked for before another is sent."""
         self.servers.release(task.server)
+        self._taken.pop(task.job, None)
         if task.job.status is JobStatus.RUNNING:
             assert task.job.prompt_id is not None
             self._traces[task.job] = Trace(task.server, task.job.prompt_id)
@@ -285,8 +292,8 @@ class Ledger:
     def _end(self, job: Job, status: JobStatus, event: str, now: float) -> None:
         self._become(job, status)
         job.completed_at = now
-        self._traces.pop(job, None)
-        self._lost_by.pop(job, None)
+        for known in (self._traces, self._taken, self._lost_by):
+            known.pop(job, None)
         self._open -= 1
         self.events.append((event, job))
         if self.empty:

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import sys
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -88,6 +89,7 @@ class Manifest:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.notes: dict[str, Note] = {}
+        self._guard = threading.Lock()  # workers write as they go
         path.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as opened:
             self._lock = opened.enter_context(_locked(path.with_name(f".{path.name}.lock")))
@@ -180,19 +182,18 @@ class Manifest:
         content = b"".join(_line(fact) for fact in facts)
         if not content:
             return
-        end = self._file.seek(0, os.SEEK_END)
-        try:
-            while content:
-                content = content[self._file.write(content) :]
-            os.fsync(self._file.fileno())
-        except OSError as error:
-            with contextlib.suppress(
-                OSError
-            ):  # what is left of the line is cut off now, or by the next to open the file
-                self._file.truncate(end)
-            raise SavingError(
-                f"{self.path} can't be written: {error}", hint="make room, and run the batch again"
-            ) from error
+        with self._guard:
+            end = self._file.seek(0, os.SEEK_END)
+            try:
+                while content:
+                    content = content[self._file.write(content) :]
+                os.fsync(self._file.fileno())
+            except OSError as error:
+                with contextlib.suppress(OSError):  # half a line is cut off now, or by the next to open the file
+                    self._file.truncate(end)
+                raise SavingError(
+                    f"{self.path} can't be written: {error}", hint="make room, and run the batch again"
+                ) from error
 
     def _compact(self) -> None:
         """Write the file anew with what still holds, in one step."""

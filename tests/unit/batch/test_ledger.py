@@ -132,6 +132,20 @@ def test_a_job_of_a_server_that_is_away_goes_elsewhere_at_once_and_uses_up_no_re
     assert job.retry_count == 0
 
 
+def test_a_job_may_be_the_one_that_finds_a_server_still_away_as_often_as_it_likes() -> None:
+    books = ledger("a", "b", retries=0)
+    job, _ = books.add("1", GRAPH, None, 0.0), books.add("2", GRAPH, None, 0.0)
+    books.fail(taken(books, 0.0), AWAY, 0.0)
+    for now in (100.0, 200.0, 300.0):
+        other = taken(books, now)
+        assert other.server.name == "b"  # which has one job only, so the next one tries a again
+        task = taken(books, now)
+        assert task.server.name == "a"
+        books.fail(task, AWAY, now)
+        books.put_back(other)
+    assert (job.status, job.retry_count) == (JobStatus.PENDING, 0)
+
+
 def test_a_server_that_is_away_gets_nothing_then_one_job_and_all_again_when_it_takes_that() -> None:
     books = ledger("a", "b", limit=2)
     for name in "1234567":

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +149,17 @@ def test_a_full_disk_is_told_and_changes_nothing(path: Path) -> None:
         assert manifest.notes["a"].state == "planned"
         manifest.note("a", "sent", prompt_id="p2", server="s")
     assert notes(path)["a"].prompt_id == "p2"
+
+
+def test_many_threads_may_write_at_once(path: Path) -> None:
+    names = [str(number) for number in range(40)]
+    with Manifest(path) as manifest:
+        manifest.plan(Planned(name, graph()) for name in names)
+        with ThreadPoolExecutor(8) as workers:
+            list(workers.map(lambda name: manifest.note(name, "sent", prompt_id="p" * 3000, server=name), names))
+        before = manifest.notes
+    assert notes(path) == before
+    assert {note.server for note in before.values()} == set(names)
 
 
 def test_half_a_line_of_a_failed_write_is_taken_back(path: Path) -> None:

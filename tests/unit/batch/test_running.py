@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import signal
 import subprocess
@@ -173,7 +172,7 @@ async def test_a_changed_workflow_and_a_second_process_are_refused(
 
 
 def begun(line: list[str]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(line, stdout=subprocess.PIPE)
+    return subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
 def _has_done_something(child: subprocess.Popen[bytes], servers: list[Sandbox], known: int) -> Callable[[], bool]:
@@ -185,22 +184,23 @@ def _has_done_something(child: subprocess.Popen[bytes], servers: list[Sandbox], 
 async def test_a_batch_that_is_killed_again_and_again_runs_each_job_exactly_once(
     sandboxes: Callable[..., Sandbox], tmp_path: Path, servers: int
 ) -> None:
-    count, chance = 40, random.Random(servers)
+    count, chance = 24, random.Random(servers)
     started = [sandboxes(step_time=0.01, slow_requests={"/prompt": 0.01}) for _ in range(servers)]
     line = [sys.executable, "-m", "tests.unit.batch.killed", str(tmp_path), str(count), *(each.url for each in started)]
     kills = 0
-    while kills < 7:
+    while kills < 5:
         known, child = sum(len(runs(each)) for each in started), begun(line)
         await until(_has_done_something(child, started, known))
         await asyncio.sleep(chance.uniform(0, 0.12))
-        if child.poll() is not None:
-            break
-        os.kill(child.pid, signal.SIGKILL)
+        done_before = child.poll() is not None
+        child.kill()
         await asyncio.to_thread(child.communicate)
+        if done_before:
+            break
         kills += 1
     done = await asyncio.to_thread(subprocess.run, line, capture_output=True, text=True, timeout=60)
     assert done.stdout == f"{count}\n", done.stderr
-    assert kills >= 4
+    assert kills >= 3
     records = [record for each in started for record in runs(each)]
     assert Counter(record.prompt_id for record in records).most_common(1)[0][1] == 1
     assert len(records) == count
@@ -209,6 +209,23 @@ async def test_a_batch_that_is_killed_again_and_again_runs_each_job_exactly_once
     for picture in pictures(tmp_path):
         with Image.open(picture) as opened:
             opened.load()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals as on POSIX")
+async def test_a_batch_that_is_interrupted_ends_at_once_and_can_be_picked_up(sandbox: Sandbox, tmp_path: Path) -> None:
+    sandbox.set(step_time=0.2)
+    line = [sys.executable, "-m", "tests.unit.batch.killed", str(tmp_path), "4", sandbox.url]
+    child = begun(line)
+    await until(_has_done_something(child, [sandbox], 0))
+    begin = time.monotonic()
+    child.send_signal(signal.SIGINT)
+    _, told = await asyncio.to_thread(child.communicate)
+    assert time.monotonic() - begin < 5
+    assert told.decode().rstrip().endswith("KeyboardInterrupt")
+    sandbox.set(step_time=0)
+    done = await asyncio.to_thread(subprocess.run, line, capture_output=True, text=True, timeout=60)
+    assert done.stdout == "4\n", done.stderr
+    assert len(runs(sandbox)) == 4
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals as on POSIX")
