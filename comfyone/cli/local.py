@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from comfyone.cli.documents import Document, ErrorDocument, ErrorRecord, NodeErrorRecord
 from comfyone.cli.output import fail
-from comfyone.errors import ComfyOneError, ServerUnreachableError
+from comfyone.errors import ComfyOneError, NotComfyUIError, ServerUnreachableError
 from comfyone.settings.client import ClientSettings, load_client_settings
 from comfyone.settings.sources import yaml_value
 from comfyone.utils.config import setup_logging
@@ -89,6 +89,9 @@ def client_of(settings: ClientSettings) -> Iterator[ComfyUIClient]:
         except ServerUnreachableError as error:
             error.message = f"{client.base_url} does not answer: {error.message}"
             error.hint = "start the server, or name another one with --server"
+            raise
+        except NotComfyUIError as error:
+            error.message = f"{client.base_url}: {error.message}"
             raise
 
 

@@ -41,11 +41,13 @@ def in_force(settings: ClientSettings, origins: object) -> dict[str, object]:
     return {setting.name: setting.value for setting in client_settings(settings, origins)}
 
 
+@pytest.mark.seed(*(f"S2-{number}" for number in range(84, 102)))
 def test_every_promised_key_has_its_default() -> None:
     found = in_force(*load_client_settings(environment={}))
     assert {name: found[name] for name in PROMISED} == PROMISED
 
 
+@pytest.mark.seed("S2-10")
 def test_a_file_goes_before_the_defaults_the_environment_before_it_and_an_argument_before_all() -> None:
     Path("mine.yaml").write_text("comfyui: {host: of-file, port: 1}\nbatch: {max_retries: 7}\n")
     settings, origins = load_client_settings(

@@ -60,7 +60,7 @@ def free_port() -> int:
 # send
 
 
-@pytest.mark.seed("S2-13", "S2-18", "S2-93", "S2-94", "S2-95")
+@pytest.mark.seed("S2-7", "S2-13", "S2-18", "S2-93", "S2-94", "S2-95")
 def test_send_waits_and_leaves_the_pictures_and_a_description_of_the_run(run: Run, box: Sandbox) -> None:
     done = run("send", saved(tiny(color=0x336699)), "--wait", "--json").json
     assert done["state"] == "succeeded"
@@ -145,7 +145,7 @@ def test_results_and_their_description_can_be_left_where_they_are(run: Run) -> N
     assert not Path("outputs").exists()
 
 
-@pytest.mark.seed("S2-105")
+@pytest.mark.seed("S2-88", "S2-105")
 def test_without_the_socket_the_same_comes_out(run: Run, box: Sandbox) -> None:
     done = run("--set", "websocket.enable=false", "send", saved(tiny()), "-w", "--json").json
     assert done["state"] == "succeeded"
@@ -210,6 +210,22 @@ def test_a_server_that_is_down_is_named_without_a_traceback(arguments: tuple[str
     saved(tiny())
     port = free_port()
     comfyone("--set", f"comfyui.port={port}", *arguments).fails(1, str(port))
+
+
+@pytest.mark.seed("S2-84", "S2-85", "S2-86")
+def test_host_port_and_protocol_of_the_settings_lead_to_the_server(box: Sandbox) -> None:
+    port = box.url.rpartition(":")[2]
+    place = ("--set", "comfyui.host=localhost", "--set", f"comfyui.port={port}")
+    assert comfyone(*place, "info", "--json").json["url"] == f"http://localhost:{port}"
+    comfyone(*place, "--set", "comfyui.protocol=https", "info").fails(1, f"https://localhost:{port}")
+
+
+@pytest.mark.seed("S2-87")
+def test_the_timeout_of_the_settings_bounds_the_wait_for_an_answer(run: Run, box: Sandbox) -> None:
+    box.set(slow_requests={"/queue": 30.0})
+    began = time.monotonic()
+    run("--set", "comfyui.timeout=0.5", "queue").fails(1, "no answer in time")
+    assert time.monotonic() - began < 15
 
 
 def test_what_answers_but_is_no_comfyui_is_told_as_such(box: Sandbox, tmp_path: Path) -> None:
