@@ -25,8 +25,9 @@ from comfyone.graph.convert.editor import (
     fill_in,
 )
 from comfyone.graph.convert.findings import Conversion, ConversionError, Note, Reason, Seed
+from comfyone.graph.convert.slots import has_widget
 from comfyone.graph.convert.trace import Missing, Origin, Scope, Trace, Tracer, Value
-from comfyone.graph.convert.widgets import Reading, doubtful, has_widget, read_values, shown
+from comfyone.graph.convert.widgets import Reading, doubtful, read_values, shown
 from comfyone.graph.spelling import nearest, or_nearest, plain_path
 
 __all__ = ["convert"]

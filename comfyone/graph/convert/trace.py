@@ -24,7 +24,7 @@ from comfyone.graph.convert.document import (
 )
 from comfyone.graph.convert.editor import NOTES, PASSED_ON, PRIMITIVE, RENAMED
 from comfyone.graph.convert.promoted import Promoted, read_promoted
-from comfyone.graph.convert.widgets import has_widget
+from comfyone.graph.convert.slots import has_widget
 
 __all__ = ["Missing", "Origin", "Scope", "Trace", "Tracer", "Value"]
 

@@ -1,40 +1,29 @@
 """Which of a node's saved values belongs to which input: the editor saves them in the order of its widgets.
 
-That order follows from the node's class, with widgets in between that are no inputs (what becomes of a seed after a
-run, a button for uploads). A file of another version has more or fewer values than the class has widgets now; so the
-values are laid against each order that may have been meant, and what fits none of them is refused.
+A file of another version has more or fewer values than the class has widgets now. So the values are laid against each
+order that may have been meant, and what fits none of them is refused.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from comfyone.graph.catalog import COMBO, InputSpec, NodeClass, read_class
+from comfyone.graph.catalog import COMBO, InputSpec, NodeClass
 from comfyone.graph.convert.document import Node
 from comfyone.graph.convert.editor import CONTROLS, WIDGETS
+from comfyone.graph.convert.slots import SEEDS, Slot, chosen, grows, has_widget, slots_for, slots_of, uploads
 
-__all__ = ["Reading", "Slot", "doubtful", "has_widget", "read_values", "shown", "slots_of"]
+__all__ = ["Reading", "doubtful", "read_values", "shown"]
 
-Role = Literal["value", "control", "filter", "button", "silent"]
 Grade = Literal["fits", "doubtful", "unfit"]
 
-DYNAMIC_COMBO = "COMFY_DYNAMICCOMBO_V3"
-_SEEDS = frozenset({"seed", "noise_seed"})
-_PICTURE_UPLOADS = ("image_upload", "video_upload", "animated_image_upload")
 _BUTTONS = frozenset({"image", "upload3dmodel", "uploadExtraResources", "clear", "upload", "capture", "refresh", ""})
 _NUMBERS = {"INT", "FLOAT"}
-
-
-@dataclass(frozen=True, slots=True)
-class Slot:
-    """A widget's place among the saved values. ``spec`` is None for one that is no input of the class."""
-
-    name: str
-    spec: InputSpec | None = None
-    role: Role = "value"
+MOST_GROWN = 100
+"""No class lets its inputs grow further."""
 
 
 @dataclass(slots=True)
@@ -61,47 +50,13 @@ class Reading:
         return len(self.unfit), len(self.surplus), len(self.absent), self.doubts
 
 
-def has_widget(spec: InputSpec) -> bool:
-    """Whether the editor draws a widget for an input. One that takes several types has none."""
-    named = spec.options.get("widgetType")
-    kind = named if isinstance(named, str) else spec.type
-    return (kind in WIDGETS or kind == DYNAMIC_COMBO) and not spec.force_input
-
-
-def slots_of(node_class: NodeClass, own: Iterable[str] = ()) -> list[Slot]:
-    """The places of the values in the order of the editor.
-
-    Args:
-        own: Inputs that have a widget of the class's own pack, as the file shows.
-    """
-    extra = set(own)
-    specs = [spec for spec in node_class.inputs.values() if has_widget(spec) or spec.name in extra]
-    return [slot for spec in specs for slot in _slots(spec)] + list(_uploads(node_class))
-
-
-def _slots(spec: InputSpec) -> Iterator[Slot]:
-    if spec.type.startswith("LOAD_3D"):
-        yield from (Slot(name, role="button") for name in ("upload 3d model", "upload extra resources", "clear"))
-    yield Slot(spec.name, spec)
-    control = spec.options.get("control_after_generate")
-    if control or (control is None and spec.type == "INT" and spec.name in _SEEDS):
-        yield Slot(spec.name, role="control")
-        if spec.type == COMBO:
-            yield Slot(spec.name, role="filter")
-
-
-def _uploads(node_class: NodeClass) -> Iterator[Slot]:
-    for spec in node_class.inputs.values():
-        if spec.required and spec.type == COMBO and any(spec.options.get(key) for key in _PICTURE_UPLOADS):
-            yield Slot("upload", role="button")
-            return
-
-
 def read_values(node: Node, node_class: NodeClass) -> Reading:
     """Read the values of a node by the likeliest of the orders that they may be in."""
     if node.named:
         return _by_name(node, node_class)
-    readings = [_lay(slots_of(node_class, own), node.values, node) for own in _own_widgets(node, node_class)]
+    counts = range(min(len(node.values), MOST_GROWN) + 1) if grows(node_class) else [0]
+    orders = [slots_of(node_class, own, grown) for own in _own_widgets(node, node_class) for grown in counts]
+    readings = [_lay(slots, node.values, node) for slots in orders]
     for slots in _older_orders(node, node_class):
         reading = _lay(slots, node.values, node)
         if not reading.surplus and not reading.absent:  # these may only be meant where they explain all values
@@ -142,12 +97,12 @@ def _as_listed(node: Node, node_class: NodeClass) -> Iterator[Slot]:
             continue
         spec = node_class.inputs.get(socket.name)
         if spec is not None:
-            yield from _slots(spec)
+            yield from slots_for(spec)
         else:
             yield Slot(socket.name)
-            if socket.name in _SEEDS:
+            if socket.name in SEEDS:
                 yield Slot(socket.name, role="control")
-    yield from _uploads(node_class)
+    yield from uploads(node_class)
 
 
 def _lay(slots: Sequence[Slot], values: Sequence[Any], node: Node) -> Reading:
@@ -198,20 +153,7 @@ def _take(slot: Slot, value: Any, reading: Reading, linked: bool) -> list[Slot]:
         reading.absent.append(slot.spec)
     else:
         reading.values[slot.name] = value
-    return _chosen(slot.spec, value)
-
-
-def _chosen(spec: InputSpec, value: Any) -> list[Slot]:
-    """The places of the inputs that an enumeration brings along when it has this value."""
-    options = spec.options.get("options")
-    if spec.type != DYNAMIC_COMBO or not isinstance(options, list):
-        return []
-    for option in options:
-        if isinstance(option, Mapping) and option.get("key") == value:
-            inner = read_class(spec.name, {"input": option.get("inputs")})
-            specs = [replace(each, name=f"{spec.name}.{each.name}") for each in inner.inputs.values()]
-            return [slot for each in specs if has_widget(each) for slot in _slots(each)]
-    return []
+    return chosen(slot.spec, value)
 
 
 def _by_name(node: Node, node_class: NodeClass) -> Reading:
@@ -219,7 +161,8 @@ def _by_name(node: Node, node_class: NodeClass) -> Reading:
     named, reading = node.named or {}, Reading()
     own = [name for name in named if name in node_class.inputs and not has_widget(node_class.inputs[name])]
     linked = {socket.name for socket in node.inputs if socket.link is not None}
-    ahead = deque(slots_of(node_class, own))
+    counted = min(len(named), MOST_GROWN) if grows(node_class) else 0
+    ahead = deque(slot for slot in slots_of(node_class, own, counted) if slot.name in named or "." not in slot.name)
     while ahead:
         slot = ahead.popleft()
         if slot.role == "control":

@@ -269,6 +269,28 @@ def test_the_inputs_of_a_chosen_option_follow_its_value() -> None:
     }
 
 
+def test_inputs_that_grow_with_the_node_have_as_many_values_as_there_are() -> None:
+    template = {"input": {"required": {"value": ["INT", {}]}}, "prefix": "value", "min": 2}
+    mine = a_class({"values": ["COMFY_AUTOGROW_V3", {"template": template}], "last": ["STRING", {}]})
+    expected = {"values.value0": 11, "values.value1": 12, "values.value2": 13, "last": "end"}
+
+    assert values_of("Mine", [11, 12, 13, "end"], Mine=mine) == expected
+    assert values_of("Mine", dict(reversed(expected.items())), Mine=mine) == expected
+
+
+def test_sockets_that_grow_with_the_node_have_no_values() -> None:
+    template = {"input": {"required": {"image": ["IMAGE", {}]}}, "names": ["a", "b"], "min": 1}
+    mine = a_class({"images": ["COMFY_AUTOGROW_V3", {"template": template}], "n": ["INT", {}]}, output_node=True)
+    taking = node(2, "Mine", [socket("images.a", "IMAGE", 1), socket("images.b", "IMAGE", 2)], values=[3])
+    file = old([empty(1), taking], [link(1, 1, 0, 2, 0), link(2, 1, 0, 2, 1)])
+
+    assert convert(file, {**object_info(), "Mine": mine}).graph["2"]["inputs"] == {
+        "n": 3,
+        "images.a": ["1", 0],
+        "images.b": ["1", 0],
+    }
+
+
 def test_an_older_name_of_a_class_is_the_one_that_the_server_has() -> None:
     graph = convert(lone("T2IAdapterLoader", ["x"]), {"ControlNetLoader": a_class({"name": ["STRING", {}]})}).graph
 
