@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from heapq import nlargest
 from typing import Any
 
 __all__ = ["nearest", "or_nearest", "plain_path"]
 
 MOST = 3
 _FARTHEST = 0.6
+_CLOSELY = 300
 
 
 def plain_path(name: str) -> str:
@@ -29,7 +31,7 @@ def nearest(name: str, known: Iterable[Any], most: int = MOST) -> tuple[str, ...
     wanted = _folded(name)
     last = wanted.rpartition("/")[2]
     found = folded.get(wanted, []) + [each for each in names if last and _folded(each).rpartition("/")[2] == last]
-    for near in get_close_matches(wanted, folded, n=most, cutoff=_FARTHEST):
+    for near in get_close_matches(wanted, _alike(wanted, list(folded)), n=most, cutoff=_FARTHEST):
         found += folded[near]
     return tuple(dict.fromkeys(found))[:most]
 
@@ -38,6 +40,14 @@ def or_nearest(suggestions: Iterable[Any]) -> str:
     """Suggestions as the end of a message; nothing when there are none."""
     texts = [repr(each) for each in suggestions]
     return f"; near it: {', '.join(texts)}" if texts else ""
+
+
+def _alike(wanted: str, names: list[str]) -> list[str]:
+    """The names that are worth a closer look: thousands of models would take seconds."""
+    if len(names) <= _CLOSELY:
+        return names
+    pieces = {wanted[place : place + 3] for place in range(len(wanted) - 2)}
+    return nlargest(_CLOSELY, names, key=lambda name: sum(piece in name for piece in pieces))
 
 
 def _folded(name: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
@@ -155,21 +155,32 @@ def _cycle_problem(cycle: list[str]) -> Problem:
 
 
 def find_cycles(graph: Graph) -> list[list[str]]:
-    """Cycles of nodes, each node giving to the next. Any other cycle shares a node with one of them."""
-    sources = {
-        node_id: [source for _, source, _ in links_of(node) if source in graph] for node_id, node in graph.items()
-    }
-    cycles: list[list[str]] = []
-    while True:
-        try:
-            TopologicalSorter(sources).prepare()
-        except CycleError as error:
-            cycle = error.args[1][:-1]
-            cycles.append(cycle)
-            sources = {
-                node_id: [each for each in found if each not in cycle]
-                for node_id, found in sources.items()
-                if node_id not in cycle
-            }
-        else:
-            return cycles
+    """Cycles of nodes, each node giving to the next. Whatever a cycle keeps from running needs one of those given."""
+    stuck = {node_id: [source for _, source, _ in links_of(node) if source in graph] for node_id, node in graph.items()}
+    order = TopologicalSorter(stuck)
+    try:
+        order.prepare()
+    except CycleError:  # it can still be asked for all that no cycle holds up
+        while ready := order.get_ready():
+            order.done(*ready)
+            for node_id in ready:
+                del stuck[node_id]
+        return list(_walks({node_id: _first_of(sources, stuck) for node_id, sources in stuck.items()}))
+    return []
+
+
+def _first_of(sources: list[str], stuck: Mapping[str, Any]) -> str:
+    return next(source for source in sources if source in stuck)
+
+
+def _walks(giver: Mapping[str, str]) -> Iterator[list[str]]:
+    """Where one gets by always going from a node to its giver: around, in the end."""
+    seen: set[str] = set()
+    for node_id in giver:
+        path: list[str] = []
+        while node_id not in seen:
+            seen.add(node_id)
+            path.append(node_id)
+            node_id = giver[node_id]
+        if node_id in path:
+            yield path[path.index(node_id) :][::-1]

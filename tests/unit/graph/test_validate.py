@@ -246,6 +246,12 @@ def test_circles_are_told_once_each_with_their_way() -> None:
     assert any("node '3' is linked to itself" in message for message in messages)
 
 
+def test_a_thousand_circles_are_found_in_a_moment() -> None:
+    pairs = [(f"a{number}", f"b{number}") for number in range(1000)]
+    graph = {one: node("A", x=[other, 0]) for pair in pairs for one, other in (pair, pair[::-1])}
+    assert len(find_cycles(graph)) == 1000
+
+
 @given(graph=graphs(max_size=8), data=st.data())
 def test_a_circle_is_found_wherever_it_is_and_nowhere_else(graph: dict[str, Any], data: st.DataObject) -> None:
     assert find_cycles(graph) == []
