@@ -69,6 +69,7 @@ class ErrorRecord(Document):
     node_id: str | None = None
     node_type: str | None = None
     node_errors: tuple[NodeErrorRecord, ...] = ()
+    reasons: tuple[str, ...] = Field(default=(), description="each by itself, where there are several")
 
 
 class ErrorDocument(Document):

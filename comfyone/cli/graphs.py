@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as json_format
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -102,7 +103,7 @@ def convert(
     """Turn the editor's format into the API's. The server's node classes say what its values mean."""
     with told(json):
         drawn = _drawn(workflow)
-        conversion = converted(drawn, _known(context, server, object_info))
+        conversion = converted(drawn, _known(context, server, object_info), now=datetime.now())
         differences = tuple(str(diff(load(compare), conversion.graph)).splitlines()) if compare else ()
         if output:
             save_graph(conversion.graph, output)

@@ -144,4 +144,6 @@ def error_record(error: BaseException) -> ErrorRecord:
         )
         for each in getattr(error, "problems", None) or ()
     ]
-    return ErrorRecord(type=type(error).__name__, message=str(message or error), node_errors=tuple(found), **own)
+    reasons = tuple(map(str, getattr(error, "reasons", None) or ()))
+    name = type(error).__name__
+    return ErrorRecord(type=name, message=str(message or error), node_errors=tuple(found), reasons=reasons, **own)
