@@ -13,7 +13,7 @@ import typer
 from comfyone.cli.documents import ConversionDocument, ProblemRecord, TemplateDocument, ValidationDocument
 from comfyone.cli.local import Server, client_of, print_document, settings_of, told
 from comfyone.cli.output import Json, fail, show, table
-from comfyone.cli.workflow import load, parsed
+from comfyone.cli.workflow import JSON_SUFFIXES, load, parsed
 from comfyone.errors import ValidationError
 from comfyone.graph.convert import convert as converted
 from comfyone.graph.convert import diff
@@ -127,7 +127,7 @@ def convert(
 
 def _drawn(file: Path) -> Mapping[str, Any]:
     """A workflow as the editor saved it."""
-    if file.suffix.lower() == ".json":
+    if file.suffix.lower() in JSON_SUFFIXES:
         return load_graph(file)
     found: Mapping[str, Any] | None = read_metadata(file).workflow
     if found is None:

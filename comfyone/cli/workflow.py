@@ -17,13 +17,13 @@ from comfyone.graph.files import load_graph
 from comfyone.graph.metadata import read_metadata
 from comfyone.graph.validate import errors_of, validate
 
-__all__ = ["Update", "assignment", "checked", "load", "parsed", "updated"]
+__all__ = ["JSON_SUFFIXES", "Update", "assignment", "checked", "load", "parsed", "updated"]
 
 Update = Annotated[
     list[str] | None,
     typer.Option("--update", "-u", help="NODE.INPUT=VALUE: a value as JSON, or else as text; may be repeated."),
 ]
-PICTURES = frozenset({".png", ".webp", ".mp4", ".webm", ".mkv", ".flac", ".mp3", ".opus", ".apng"})
+JSON_SUFFIXES = ("", ".json")
 
 
 def load(file: Path) -> dict[str, Any]:
@@ -33,7 +33,7 @@ def load(file: Path) -> dict[str, Any]:
         FileNotFoundError: there is no such file.
         ValidationError: it holds none.
     """
-    if file.suffix.lower() not in PICTURES:
+    if file.suffix.lower() in JSON_SUFFIXES:
         return load_graph(file)
     found = read_metadata(file)
     if found.prompt is None:

@@ -88,6 +88,7 @@ def test_an_end_never_changes_not_even_in_priority(lab: MakeLab) -> None:
     assert here.v1.status(waiting.id)["priority"] == 0
 
 
+@pytest.mark.seed("S5-48")
 def test_a_full_queue_says_so_exactly_at_its_limit_and_takes_more_as_soon_as_it_has_room(own_lab: MakeLab) -> None:
     here = own_lab(settings={"max_queued": 5})
     down(here)
