@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -282,14 +282,16 @@ class AsyncComfyUIClient(AsyncEndpoints):
 
     def _heard(self, is_text: bool, content: bytes | str) -> None:
         if isinstance(content, bytes):
-            callbacks = self.callbacks.of_binary(content)
+            self._call(self.callbacks.of_binary(content))
         elif message := message_of(content):
             if self.book.hear(message):
                 self._wake()
-            callbacks = self.callbacks.of_text(message)
+            if self.callbacks:
+                self._call(self.callbacks.of_text(message))
         else:
             self.logger.debug(f"{self.ws_url}: dropped a frame that is no message ({len(content)} characters)")
-            return
+
+    def _call(self, callbacks: Iterator[Callable[[], object]]) -> None:
         for callback in callbacks:
             try:
                 told = callback()
@@ -315,8 +317,8 @@ class AsyncComfyUIClient(AsyncEndpoints):
         self._looker.wake()
 
     def _sent(self, prompt_id: str, *, earlier: bool = False) -> None:
-        self.book.sent(prompt_id, earlier=earlier)
-        self._wake()
+        if self.book.sent(prompt_id, earlier=earlier):
+            self._wake()
 
     def _future(self, prompt_id: str) -> AsyncPromptFuture:
         def finish(entry: Mapping[str, Any]) -> AsyncExecution:

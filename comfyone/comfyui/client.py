@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -279,14 +279,16 @@ class ComfyUIClient(Endpoints):
 
     def _heard(self, is_text: bool, content: bytes) -> None:
         if not is_text:
-            callbacks = self.callbacks.of_binary(content)
+            self._call(self.callbacks.of_binary(content))
         elif message := message_of(content):
             if self.book.hear(message):
                 self._wake()
-            callbacks = self.callbacks.of_text(message)
+            if self.callbacks:
+                self._call(self.callbacks.of_text(message))
         else:
             self.logger.debug(f"{self.ws_url}: dropped a frame that is no message ({len(content)} bytes)")
-            return
+
+    def _call(self, callbacks: Iterator[Callable[[], object]]) -> None:
         for callback in callbacks:
             try:
                 callback()
@@ -300,8 +302,8 @@ class ComfyUIClient(Endpoints):
             self._looker.wake()
 
     def _sent(self, prompt_id: str, *, earlier: bool = False) -> None:
-        self.book.sent(prompt_id, earlier=earlier)
-        self._wake()
+        if self.book.sent(prompt_id, earlier=earlier):
+            self._wake()
 
     def _future(self, prompt_id: str) -> PromptFuture:
         def finish(entry: Mapping[str, Any]) -> Execution:

@@ -68,6 +68,8 @@ class AsyncLooker:
 
     def _look(self) -> None:
         due = self._book.due(max(_AT_ONCE - len(self._tasks), 0))
+        for prompt_id in due.early:
+            self._begin(flows.look_early(self._book, prompt_id))
         for prompt_id in due.over:
             self._begin(flows.look_for_end(self._book, prompt_id))
         if due.others:
@@ -143,6 +145,8 @@ class SocketTask:
 
     async def wait(self, seconds: float) -> bool:
         """Wait until the server has greeted, or the first try has failed."""
+        if self._ready.is_set():
+            return True
         try:
             async with asyncio.timeout(seconds):
                 await self._settled.wait()

@@ -11,7 +11,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from comfyone.comfyui.records import QueueState
@@ -21,6 +21,7 @@ __all__ = ["Book", "Due", "NodeProgress", "Outcome", "Sink", "Terms", "was_inter
 
 _FIRST_REPEAT, _LAST_REPEAT = 0.02, 1.0
 _LOOKS = 3
+_MEMORY, _HOPE, _TOO_LITTLE = 0.8, 0.01, 0.4
 _CLOSEST = 0.1  # seconds between looks while a prompt is young; later they follow at a quarter of its age
 _ENDINGS = frozenset({"execution_success", "execution_error", "execution_interrupted"})
 
@@ -88,23 +89,39 @@ class _Watch:
     since: float | None = None  # when it was sent
     over: bool = False  # the socket says that its history is written
     ending: bool = False  # the socket says that it will be
+    early: bool = False  # it is being looked for before the socket says that it is written
     thrown_out: bool = False  # of the queue, on request: once it is gone, it was cancelled
     stopping: bool = False  # an interruption is what we want
     absent_since: float | None = None
     looks: int = 0
     unanswered_since: float | None = None
-    progress: NodeProgress = field(default_factory=NodeProgress)
+    total: int = 0
+    node: str | None = None
+    step: tuple[Any, Any] = (0, 0)  # as the socket says it: nobody may ever ask
+    done: set[str] = field(default_factory=set)
+    states: Any = None
+
+    def progress(self) -> NodeProgress:
+        """How far it is, put together from what was said."""
+        states = self.states.items() if isinstance(self.states, dict) else ()
+        done = {name for name, told in states if isinstance(told, dict) and told.get("state") == "finished"}
+        value, most = (_number(number) for number in self.step)
+        return NodeProgress(self.node, value, most, frozenset(self.done | done), self.total)
 
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """What to look for now: ``over`` in the history alone, ``others`` in the queue first."""
+    """What to look for now: ``early`` and ``over`` in the history alone, ``others`` in the queue first."""
 
     over: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
+    early: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.over or self.others)
+        return bool(self.over or self.others or self.early)
+
+
+_NOTHING = Due()
 
 
 class Book:
@@ -117,6 +134,8 @@ class Book:
         self._watches: dict[str, _Watch] = {}
         self._listening = False
         self._over: list[str] = []
+        self._early: list[str] = []
+        self._luck = 1.0  # how often an early look found something of late
         self._bound = math.inf  # nothing else is due before; finding out exactly takes a look at every watch
 
     def __len__(self) -> int:
@@ -132,15 +151,16 @@ class Book:
         with self._guard:
             watch = self._watches.setdefault(prompt_id, _Watch(prompt_id))
             watch.sinks.append(sink)
-            if total:
-                watch.progress = replace(watch.progress, total=total)
+            watch.total = total or watch.total
 
-    def sent(self, prompt_id: str, *, earlier: bool = False) -> None:
-        """The server has the prompt. One that it has had since ``earlier`` may have ended already."""
+    def sent(self, prompt_id: str, *, earlier: bool = False) -> bool:
+        """The server has the prompt. One that it has had since ``earlier`` may have ended already.
+
+        Gives whether it is to be looked for before anything else is.
+        """
         with self._guard:
             watch = self._watches.get(prompt_id)
-            if watch is not None:
-                self._plan(watch, 0.0 if earlier else self._pace(watch))
+            return watch is not None and self._plan(watch, 0.0 if earlier else self._pace(watch))
 
     def drop(self, prompt_id: str, sink: Sink | None = None) -> None:
         """Stop watching, for everybody or for one sink."""
@@ -186,8 +206,9 @@ class Book:
 
     def progress(self, prompt_id: str) -> NodeProgress | None:
         """How far a watched prompt is."""
-        watch = self._watches.get(prompt_id)
-        return watch.progress if watch else None
+        with self._guard:
+            watch = self._watches.get(prompt_id)
+            return watch.progress() if watch else None
 
     def hear(self, message: Mapping[str, Any]) -> bool:
         """Note what the socket says; gives whether something is to be looked for now.
@@ -205,16 +226,27 @@ class Book:
     def _note(self, watch: _Watch, kind: Any, data: Mapping[str, Any]) -> bool:
         if kind == "executing" and data.get("node") is None:
             watch.over, watch.due = True, math.inf
+            if watch.early:  # we are about to know
+                return False
             self._over.append(watch.prompt_id)
             return True
         if kind in _ENDINGS:
-            watch.ending = True
-            return self._plan(watch, self.terms.grace)
-        watch.progress = _advanced(watch.progress, kind, data)
+            return self._end_is_near(watch)
+        _advance(watch, kind, data)
         if self._listening and not watch.ending and watch.absent_since is None and not watch.over:
-            watch.due = math.inf  # what was planned for a silence is off
-            return self._plan(watch, self.terms.silence)
+            if watch.due == math.inf:
+                return self._plan(watch, self.terms.silence)
+            watch.due = self._clock() + self.terms.silence  # what was planned for a silence is off
         return False
+
+    def _end_is_near(self, watch: _Watch) -> bool:
+        """The history is written in a moment, mostly before we can ask for it: so we do, unless it was in vain of late."""
+        watch.ending = True
+        self._luck = min(self._luck + _HOPE, 1.0)
+        if self._listening and self._luck > _TOO_LITTLE and not watch.early:
+            watch.early = True
+            self._early.append(watch.prompt_id)
+        return self._plan(watch, self.terms.grace) or watch.early
 
     def _plan(self, watch: _Watch, seconds: float) -> bool:
         """Have it looked for in so many seconds, or earlier if that was planned; gives whether nobody would wake before."""
@@ -226,11 +258,11 @@ class Book:
         return sooner
 
     def next_due(self) -> float | None:
-        """When to look next, on the clock, or earlier; None when nothing is to be looked for."""
+        """When to look next, on the clock, or earlier; None when nothing is watched."""
         with self._guard:
-            if self._over:
+            if self._over or self._early:
                 return self._clock()
-            return None if self._bound == math.inf else self._bound
+            return self._bound if self._bound < math.inf else None
 
     def due(self, most: int | None = None) -> Due:
         """What to look for now. What is given is not given again before it is known what was seen.
@@ -238,10 +270,13 @@ class Book:
         Args:
             most: How many to give at most that are said to be over.
         """
+        if not self._over and not self._early and self._bound > self._clock():
+            return _NOTHING
         with self._guard:
             chosen, self._over = (self._over, []) if most is None else (self._over[:most], self._over[most:])
+            early, self._early = self._early, []
             over = tuple(prompt_id for prompt_id in chosen if prompt_id in self._watches)
-            return Due(over, self._others() if self._bound <= self._clock() else ())
+            return Due(over, self._others() if self._bound <= self._clock() else (), tuple(early))
 
     def _others(self) -> tuple[str, ...]:
         now = self._clock()
@@ -278,13 +313,25 @@ class Book:
         if outcome is not None:
             self._settle(prompt_id, outcome)
 
+    def was_early(self, prompt_id: str, entry: Mapping[str, Any] | None) -> None:
+        """Note what the history says before the socket says that it is written; to say nothing is no news."""
+        with self._guard:
+            self._luck = _MEMORY * self._luck + (1 - _MEMORY) * (entry is not None)
+            watch = self._watches.get(prompt_id)
+            if watch is not None:
+                watch.early = False
+                if watch.over and entry is None:
+                    self._over.append(prompt_id)
+        if entry is not None:
+            self.in_history(prompt_id, entry)
+
     def _ended(self, prompt_id: str, entry: Mapping[str, Any]) -> Outcome:
         watch = self._watches.get(prompt_id)
         wanted = watch is not None and watch.stopping and was_interrupted(entry)
         return Outcome(entry=entry, cancelled=wanted)
 
     def _absent(self, watch: _Watch) -> Outcome | None:
-        if watch.due < math.inf or watch.prompt_id in self._over:  # news came meanwhile
+        if watch.due < math.inf or watch.early or watch.prompt_id in self._over:  # news came meanwhile
             return None
         now = self._clock()
         since = watch.absent_since = now if watch.absent_since is None else watch.absent_since
@@ -340,23 +387,19 @@ def was_interrupted(entry: Mapping[str, Any]) -> bool:
     return any(item and item[0] == "execution_interrupted" for item in messages)
 
 
-def _advanced(progress: NodeProgress, kind: Any, data: Mapping[str, Any]) -> NodeProgress:
-    node = data.get("node")
+def _advance(watch: _Watch, kind: Any, data: Mapping[str, Any]) -> None:
     match kind:
+        case "progress_state":  # much the most frequent
+            watch.states = data.get("nodes")
         case "executing":
-            return replace(progress, node=str(node), value=0.0, max=0.0)
+            watch.node, watch.step = str(data.get("node")), (0, 0)
         case "progress":
-            return replace(progress, node=str(node), value=_number(data.get("value")), max=_number(data.get("max")))
+            watch.node, watch.step = str(data.get("node")), (data.get("value"), data.get("max"))
         case "execution_cached":
-            return replace(progress, done=progress.done | set(map(str, data.get("nodes") or ())))
-        case "executed":
-            return replace(progress, done=progress.done | {str(node)})
-        case "progress_state":
             nodes = data.get("nodes")
-            states = nodes.items() if isinstance(nodes, dict) else ()
-            done = {name for name, told in states if isinstance(told, dict) and told.get("state") == "finished"}
-            return replace(progress, done=progress.done | done) if done - progress.done else progress
-    return progress
+            watch.done.update(map(str, nodes if isinstance(nodes, list) else ()))
+        case "executed":
+            watch.done.add(str(data.get("node")))
 
 
 def _number(value: Any) -> float:
