@@ -8,7 +8,7 @@ import socket
 import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, nullcontext
 from functools import lru_cache
 from io import BytesIO
 from typing import Any, TypeVar
@@ -195,13 +195,13 @@ class AsyncTransport:
         headers = headers_of(call, hop, self._credentials, form)
         body = _Body(form if form is not None else body_of(call), timeouts)
         with self._translated(call):
-            async with body.patience():
+            async with body.patience() if body.headers else nullcontext():
                 answer = await self._opened().request(
                     call.method,
                     URL(hop.url, encoded=True),
                     data=body.data,
                     headers={**headers, **body.headers},
-                    timeout=aiohttp.ClientTimeout(total=None, sock_connect=timeouts.connect, sock_read=timeouts.read),
+                    timeout=_patience(timeouts.connect, timeouts.read),
                     allow_redirects=False,
                     **self._way(hop),
                 )
@@ -272,6 +272,11 @@ class AsyncTransport:
             return refusal(error.status, error.headers or {}, b"", self._faults, self._credentials)
         trouble = _trouble(error, chain)
         return trouble.error(call, self._faults, _said(error) if trouble is Trouble.REFUSED else None)
+
+
+@lru_cache(maxsize=64)
+def _patience(connect: float, read: float) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(total=None, sock_connect=connect, sock_read=read)
 
 
 class _Body:

@@ -11,6 +11,7 @@ import ssl
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, urlencode, urljoin, urlsplit
 
@@ -49,6 +50,7 @@ _REDIRECTS = 5
 _MOVED = frozenset({301, 302, 303, 307, 308})
 _KEPT = "!#$%&'()*+,/:;=?@[]~"  # what may stand in an address as it is; a percent sign is one that was put there
 _NOT_TLS = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "UNSUPPORTED_PROTOCOL"})
+_PLAIN = re.compile(r"(?:\w[\w/.~-]*)?", re.ASCII)
 _STRAY = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
@@ -102,8 +104,16 @@ def first_hop(endpoint: Endpoint, call: Call) -> Hop:
     Raises:
         ValidationError: Its path is no address that can be called.
     """
+    if _PLAIN.fullmatch(call.path):  # as nearly all are: below the base address, with nothing to quote
+        query = urlencode(call.query())
+        return Hop(f"{_base(endpoint.base_url)}/{call.path}{'?' if query else ''}{query}", True)
     url = _address(endpoint.resolve(call.path), call)
     return Hop(url, endpoint.trusts(url))
+
+
+@lru_cache(maxsize=64)
+def _base(url: str) -> str:
+    return _address(url)
 
 
 def moved(status: int, headers: Mapping[str, str]) -> bool:

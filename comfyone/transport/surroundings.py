@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from functools import lru_cache
-from urllib.parse import urlsplit
 
 import requests
 
@@ -32,14 +31,16 @@ class Surroundings:
 
     def proxy(self, url: str) -> str | None:
         """The proxy for a URL; None means that it is called directly."""
+        if not self.proxies:
+            return None
         proxy = requests.utils.select_proxy(url, self.proxies)
         return f"http://{proxy}" if proxy and "://" not in proxy else proxy
 
 
 def surroundings(url: str) -> Surroundings:
     """How a URL is reached, as requests reads it from the environment."""
-    parts = urlsplit(url)
-    return _read(f"{parts.scheme}://{parts.netloc}", tuple(os.environ.get(name) for name in _VARIABLES))
+    origin = "/".join(url.split("/", 3)[:3])
+    return _read(origin, tuple(map(os.environ.get, _VARIABLES)))
 
 
 @lru_cache(maxsize=64)
