@@ -11,6 +11,8 @@ import pytest
 import websocket
 
 from comfyone import ComfyUIClient
+from comfyone.batch import run
+from comfyone.batch.sweep import sweep
 from comfyone.emulator import Sandbox
 from tests.graphs import CHECKPOINT, failing, node, slow, tiny
 from tests.unit.comfyui.front import Front
@@ -70,6 +72,7 @@ class Page:
         self._socket.close()
 
 
+CERTIFICATE = Path(__file__).parents[1] / "unit" / "sdk" / "loopback.pem"
 HANDLED = ("status", "progress", "executed", "execution_error")
 
 
@@ -123,6 +126,34 @@ def test_while_the_socket_works_nothing_is_asked_but_the_history_of_what_has_end
         asked = [path for _, path in front.seen if not path.startswith(("/ws", "/prompt"))]
         assert len(asked) == 5, asked
         assert all(path.startswith("/history/") for path in asked)
+
+
+@pytest.mark.seed("S5-45", "S5-46", "S2-107")
+def test_outside_the_network_requests_and_socket_are_encrypted_and_authenticated(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wants = {"Authorization": "Bearer a-public-word"}
+    with Front(sandbox.url, wants=wants, certificate=CERTIFICATE) as front:
+        stranger = ComfyUIClient(url=front.url, auth="a-public-word")
+        with pytest.raises(ConnectionError, match="certificate is not trusted"):
+            stranger.get_queue()
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(CERTIFICATE))
+        with ComfyUIClient(url=front.url, auth="a-public-word") as client:
+            assert client.ws_url.startswith("wss://")
+            client.connect_websocket()
+            assert client.execute_workflow(tiny(), timeout=20).images[0].size == (64, 64)
+            assert client.ws_running
+        with ComfyUIClient(url=front.url) as nobody:
+            with pytest.raises(ConnectionError, match="credentials") as caught:
+                nobody.queue_prompt(tiny())
+            assert getattr(caught.value, "status", None) == 401
+
+
+@pytest.mark.seed("S5-38")
+def test_related_work_is_sent_as_a_batch(sandbox: Sandbox) -> None:
+    with ComfyUIClient(url=sandbox.url) as client:
+        jobs = run(client, sweep(tiny(), {"1.color": [1, 2, 3], "1.width": [32, 64]}))
+    assert [job.status.value for job in jobs] == ["completed"] * 6
 
 
 @pytest.mark.seed("S5-57")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import threading
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -22,10 +24,14 @@ class Front:
         target: The server behind it.
         prefix: Where that appears.
         wants: Header fields without which a request is refused with 401.
+        certificate: With this (and its key, in one file) it speaks TLS.
     """
 
-    def __init__(self, target: str, prefix: str = "", wants: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, target: str, prefix: str = "", wants: dict[str, str] | None = None, certificate: Path | None = None
+    ) -> None:
         self.target, self.prefix, self.wants = target, prefix, wants or {}
+        self._tls = _context(certificate) if certificate else None
         self.late_answers = 0.0  # seconds that answers to a POST are kept back
         self.seen: list[tuple[str, str]] = []
         self.headers: list[dict[str, str]] = []
@@ -55,13 +61,17 @@ class Front:
         app.router.add_route("*", "/{path:.*}", self._forward)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        site = web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=self._tls)
         await site.start()
-        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}{self.prefix}"
+        self.url = f"http{'s' if self._tls else ''}://127.0.0.1:{self._runner.addresses[0][1]}{self.prefix}"
 
     async def _stop(self) -> None:
         await self._session.close()
+        for connection in self._runner.server.connections if self._runner.server else ():
+            if connection.transport:
+                connection.transport.abort()  # encrypted ones would wait for a farewell that nobody sends
         await self._runner.cleanup()
+        await asyncio.sleep(0)
 
     async def _forward(self, request: web.Request) -> web.StreamResponse:
         path = request.raw_path
@@ -91,6 +101,12 @@ class Front:
             up.cancel()
         await near.close()
         return near
+
+
+def _context(certificate: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    return context
 
 
 async def _pump(source: Any, target: Any) -> None:
