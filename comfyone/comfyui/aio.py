@@ -280,7 +280,7 @@ class AsyncComfyUIClient(AsyncEndpoints):
         self.book.listen(connected)
         self._wake()
 
-    def _heard(self, is_text: bool, content: bytes | str) -> None:
+    def _heard(self, content: bytes | str) -> None:
         if isinstance(content, bytes):
             self._call(self.callbacks.of_binary(content))
         elif message := message_of(content):
@@ -328,6 +328,8 @@ class AsyncComfyUIClient(AsyncEndpoints):
         return future
 
     async def _result(self, future: AsyncPromptFuture, timeout: float | None = None) -> AsyncExecution:
+        if timeout is None and self.tracker is not None:
+            return await future
         deadline = None if timeout is None else time.monotonic() + timeout
         if self.tracker is None:
             await self._pump(future, deadline)

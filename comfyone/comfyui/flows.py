@@ -37,7 +37,6 @@ __all__ = [
     "download",
     "entry_of",
     "look",
-    "look_early",
     "look_for_end",
     "read_output",
     "save_output",
@@ -172,17 +171,6 @@ def look_for_end(book: Book, prompt_id: str) -> Flow[None]:
         book.in_history(prompt_id, (yield from _entry(prompt_id)))
     except ComfyUIError as error:
         book.unanswered([prompt_id], error)
-
-
-def look_early(book: Book, prompt_id: str) -> Flow[None]:
-    """Look for one that is said to be ending."""
-    entry = None
-    try:
-        entry = yield from _entry(prompt_id)
-    except ComfyUIError:
-        return  # what is said next, or nothing more, leads to another look
-    finally:
-        book.was_early(prompt_id, entry)
 
 
 def settle(

@@ -68,8 +68,6 @@ class AsyncLooker:
 
     def _look(self) -> None:
         due = self._book.due(max(_AT_ONCE - len(self._tasks), 0))
-        for prompt_id in due.early:
-            self._begin(flows.look_early(self._book, prompt_id))
         for prompt_id in due.over:
             self._begin(flows.look_for_end(self._book, prompt_id))
         if due.others:
@@ -116,7 +114,7 @@ class SocketTask:
         call: Call,
         attempts: int,
         delay: float,
-        heard: Callable[[bool, bytes | str], object],
+        heard: Callable[[bytes | str], object],
         changed: Callable[[bool], object],
         log: Log,
     ) -> None:
@@ -183,19 +181,20 @@ class SocketTask:
     async def _listen(self) -> None:
         async with self._transport.socket(self._call, heartbeat=_SILENCE) as socket:
             await socket.send_str(GREETING)
-            async for message in socket:
-                if message.type is aiohttp.WSMsgType.TEXT or message.type is aiohttp.WSMsgType.BINARY:
+            while True:
+                message = await socket.receive()
+                if message.type is not aiohttp.WSMsgType.TEXT and message.type is not aiohttp.WSMsgType.BINARY:
+                    raise ServerUnreachableError(0, "the socket broke", {"sent": True})
+                if not self._ready.is_set():
                     self._greeted()
-                    self._heard(message.type is aiohttp.WSMsgType.TEXT, message.data)
-            raise ServerUnreachableError(0, "the socket broke", {"sent": True})
+                self._heard(message.data)
 
     def _greeted(self) -> None:
-        if not self._ready.is_set():
-            self.error = None
-            self._ready.set()
-            self._settled.set()
-            self._log.info("the socket is connected")
-            self._changed(True)
+        self.error = None
+        self._ready.set()
+        self._settled.set()
+        self._log.info("the socket is connected")
+        self._changed(True)
 
     def _drop(self) -> bool:
         was_ready = self._ready.is_set()

@@ -62,8 +62,6 @@ class Looker:
     def look(self) -> None:
         """Look for all that is due now."""
         due = self._book.due()
-        for prompt_id in due.early:
-            drive(flows.look_early(self._book, prompt_id), self._door)
         for prompt_id in due.over:
             drive(flows.look_for_end(self._book, prompt_id), self._door)
         if due.others:

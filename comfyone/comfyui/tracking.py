@@ -21,7 +21,6 @@ __all__ = ["Book", "Due", "NodeProgress", "Outcome", "Sink", "Terms", "was_inter
 
 _FIRST_REPEAT, _LAST_REPEAT = 0.02, 1.0
 _LOOKS = 3
-_MEMORY, _HOPE, _TOO_LITTLE = 0.8, 0.01, 0.4
 _CLOSEST = 0.1  # seconds between looks while a prompt is young; later they follow at a quarter of its age
 _ENDINGS = frozenset({"execution_success", "execution_error", "execution_interrupted"})
 
@@ -89,7 +88,6 @@ class _Watch:
     since: float | None = None  # when it was sent
     over: bool = False  # the socket says that its history is written
     ending: bool = False  # the socket says that it will be
-    early: bool = False  # it is being looked for before the socket says that it is written
     thrown_out: bool = False  # of the queue, on request: once it is gone, it was cancelled
     stopping: bool = False  # an interruption is what we want
     absent_since: float | None = None
@@ -111,14 +109,13 @@ class _Watch:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """What to look for now: ``early`` and ``over`` in the history alone, ``others`` in the queue first."""
+    """What to look for now: ``over`` in the history alone, ``others`` in the queue first."""
 
     over: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
-    early: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.over or self.others or self.early)
+        return bool(self.over or self.others)
 
 
 _NOTHING = Due()
@@ -134,8 +131,6 @@ class Book:
         self._watches: dict[str, _Watch] = {}
         self._listening = False
         self._over: list[str] = []
-        self._early: list[str] = []
-        self._luck = 1.0  # how often an early look found something of late
         self._bound = math.inf  # nothing else is due before; finding out exactly takes a look at every watch
 
     def __len__(self) -> int:
@@ -226,27 +221,17 @@ class Book:
     def _note(self, watch: _Watch, kind: Any, data: Mapping[str, Any]) -> bool:
         if kind == "executing" and data.get("node") is None:
             watch.over, watch.due = True, math.inf
-            if watch.early:  # we are about to know
-                return False
             self._over.append(watch.prompt_id)
             return True
         if kind in _ENDINGS:
-            return self._end_is_near(watch)
+            watch.ending = True
+            return self._plan(watch, self.terms.grace)
         _advance(watch, kind, data)
         if self._listening and not watch.ending and watch.absent_since is None and not watch.over:
             if watch.due == math.inf:
                 return self._plan(watch, self.terms.silence)
             watch.due = self._clock() + self.terms.silence  # what was planned for a silence is off
         return False
-
-    def _end_is_near(self, watch: _Watch) -> bool:
-        """The history is written in a moment, mostly before we can ask for it: so we do, unless it was in vain of late."""
-        watch.ending = True
-        self._luck = min(self._luck + _HOPE, 1.0)
-        if self._listening and self._luck > _TOO_LITTLE and not watch.early:
-            watch.early = True
-            self._early.append(watch.prompt_id)
-        return self._plan(watch, self.terms.grace) or watch.early
 
     def _plan(self, watch: _Watch, seconds: float) -> bool:
         """Have it looked for in so many seconds, or earlier if that was planned; gives whether nobody would wake before."""
@@ -260,7 +245,7 @@ class Book:
     def next_due(self) -> float | None:
         """When to look next, on the clock, or earlier; None when nothing is watched."""
         with self._guard:
-            if self._over or self._early:
+            if self._over:
                 return self._clock()
             return self._bound if self._bound < math.inf else None
 
@@ -270,13 +255,12 @@ class Book:
         Args:
             most: How many to give at most that are said to be over.
         """
-        if not self._over and not self._early and self._bound > self._clock():
+        if not self._over and self._bound > self._clock():
             return _NOTHING
         with self._guard:
             chosen, self._over = (self._over, []) if most is None else (self._over[:most], self._over[most:])
-            early, self._early = self._early, []
             over = tuple(prompt_id for prompt_id in chosen if prompt_id in self._watches)
-            return Due(over, self._others() if self._bound <= self._clock() else (), tuple(early))
+            return Due(over, self._others() if self._bound <= self._clock() else ())
 
     def _others(self) -> tuple[str, ...]:
         now = self._clock()
@@ -313,25 +297,13 @@ class Book:
         if outcome is not None:
             self._settle(prompt_id, outcome)
 
-    def was_early(self, prompt_id: str, entry: Mapping[str, Any] | None) -> None:
-        """Note what the history says before the socket says that it is written; to say nothing is no news."""
-        with self._guard:
-            self._luck = _MEMORY * self._luck + (1 - _MEMORY) * (entry is not None)
-            watch = self._watches.get(prompt_id)
-            if watch is not None:
-                watch.early = False
-                if watch.over and entry is None:
-                    self._over.append(prompt_id)
-        if entry is not None:
-            self.in_history(prompt_id, entry)
-
     def _ended(self, prompt_id: str, entry: Mapping[str, Any]) -> Outcome:
         watch = self._watches.get(prompt_id)
         wanted = watch is not None and watch.stopping and was_interrupted(entry)
         return Outcome(entry=entry, cancelled=wanted)
 
     def _absent(self, watch: _Watch) -> Outcome | None:
-        if watch.due < math.inf or watch.early or watch.prompt_id in self._over:  # news came meanwhile
+        if watch.due < math.inf or watch.prompt_id in self._over:  # news came meanwhile
             return None
         now = self._clock()
         since = watch.absent_since = now if watch.absent_since is None else watch.absent_since

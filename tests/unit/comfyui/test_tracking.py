@@ -89,54 +89,10 @@ def test_with_a_socket_there_is_no_look_before_it_was_silent_for_long() -> None:
 def test_one_that_is_ending_is_looked_for_if_the_end_is_not_heard() -> None:
     desk = Desk(listening=True)
     assert desk.hear("execution_success")
-    assert desk.after(0.0) == Due(early=("p",))
-    desk.book.was_early("p", None)
     assert desk.after(0.9) == Due()
     assert desk.after(0.2) == Due(others=("p",))
     desk.book.in_queue(queue("p"), ["p"])  # its history takes long to be written
     assert desk.after(1.1) == Due(others=("p",))
-
-
-def test_the_end_is_looked_for_before_it_is_certain_and_once_only() -> None:
-    desk = Desk(listening=True)
-    desk.hear("execution_success")
-    assert desk.after(0) == Due(early=("p",))
-    assert not desk.hear("executing", node=None)  # we are about to know
-    assert desk.after(0) == Due()
-    desk.book.was_early("p", ENTRY)
-    assert desk.outcomes == [Outcome(entry=ENTRY)]
-
-
-def test_to_be_too_early_means_nothing() -> None:
-    desk = Desk(listening=True)
-    desk.hear("execution_success")
-    desk.after(0)
-    desk.book.was_early("p", None)
-    assert desk.after(0.1) == Due()
-    desk.hear("executing", node=None)
-    assert desk.after(0) == Due(over=("p",))
-    late = Desk(listening=True)
-    late.hear("execution_success")
-    late.after(0)
-    late.hear("executing", node=None)
-    late.book.was_early("p", None)
-    assert late.after(0) == Due(over=("p",))
-
-
-def test_a_server_that_writes_slowly_is_not_asked_early_for_long() -> None:
-    desk = Desk(listening=True)
-    early = 0
-    for number in range(100):
-        name = str(number)
-        desk.book.watch(name, desk.outcomes.append)
-        desk.book.sent(name)
-        desk.book.hear({"type": "execution_success", "data": {"prompt_id": name}})
-        for prompt_id in desk.after(0).early:
-            early += 1
-            desk.book.was_early(prompt_id, None)
-        desk.book.in_history(name, ENTRY)
-    assert 4 <= early <= 20
-    assert len(desk.outcomes) == 100
 
 
 def test_when_the_socket_goes_or_comes_all_are_looked_for() -> None:
