@@ -12,7 +12,20 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from bench import busy, emulator, imports, latency, machine, memory, outcomes, scale, submissions, throughput, transfers
+from bench import (
+    busy,
+    emulator,
+    futures,
+    imports,
+    latency,
+    machine,
+    memory,
+    outcomes,
+    scale,
+    submissions,
+    throughput,
+    transfers,
+)
 from bench.figures import Figure, show
 from scripts.demo import stop_cleanly
 
@@ -23,6 +36,7 @@ PARTS: dict[str, Callable[[bool, str | None], list[Figure]]] = {
     "submissions": lambda quick, _: submissions.measure(quick),
     "sandbox": lambda quick, _: emulator.measure(quick),
     "latency": latency.measure,
+    "futures": futures.measure,
     "outcomes": outcomes.measure,
     "throughput": lambda quick, _: throughput.measure(quick),
     "busy": lambda quick, _: busy.measure(quick),
