@@ -284,10 +284,10 @@ class AsyncComfyUIClient(AsyncEndpoints):
         if isinstance(content, bytes):
             self._call(self.callbacks.of_binary(content))
         elif message := message_of(content):
+            if self.callbacks:  # first: whoever waits for the end has then heard of all that led to it
+                self._call(self.callbacks.of_text(message))
             if self.book.hear(message):
                 self._wake()
-            if self.callbacks:
-                self._call(self.callbacks.of_text(message))
         else:
             self.logger.debug(f"{self.ws_url}: dropped a frame that is no message ({len(content)} characters)")
 

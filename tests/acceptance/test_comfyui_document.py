@@ -105,7 +105,7 @@ def test_a_page_that_listens_as_the_document_says_hears_all_four_types(sandbox: 
         page.close()
 
 
-@pytest.mark.seed("S5-1", "S5-2", "S5-3", "S5-4", "S5-5", "S5-40")
+@pytest.mark.seed("S4-22", "S5-1", "S5-2", "S5-3", "S5-4", "S5-5", "S5-40")
 def test_one_client_runs_fetches_manages_watches_and_controls(sandbox: Sandbox) -> None:
     with ComfyUIClient(url=sandbox.url) as client:
         execution = client.execute_workflow(tiny(color=0x336699), timeout=20)  # run

@@ -55,7 +55,7 @@ def test_each_tracker_comes_to_the_same_outcomes(comfyui: ComfyUI, tracker: Any)
         assert caught.value.interrupted
 
 
-@pytest.mark.seed("S4-7", "S4-11", "S4-12", "S4-13")
+@pytest.mark.seed("S4-7", "S4-11", "S4-12", "S4-13", "S4-19")
 async def test_the_default_tracker_resolves_its_future(comfyui: ComfyUI) -> None:
     async with create_client(comfyui.url.removeprefix("http://")) as client:
         prompt = await client.submit_workflow(tiny(color=fresh()))

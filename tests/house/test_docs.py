@@ -28,6 +28,8 @@ from comfyone.gateway.dialects.comfyone_v1.routes import ROUTES
 from comfyone.gateway.dialects.openapi import openapi_document
 from comfyone.gateway.dialects.routing import Route
 from comfyone.gateway.domain.tenants import Scope, TenantPolicy
+from comfyone.graph.files import load_graph
+from comfyone.graph.validate import validate
 from comfyone.settings.client import load_client_settings
 from comfyone.settings.gateway import load_settings
 from scripts import demo, reference
@@ -216,6 +218,16 @@ def test_a_guide_does_what_it_says(page: str, reader: Reader) -> None:
     assert len(pictures) >= 2
     for first, second in pairwise(pictures):
         assert differ(first, second), f"{first.name} and {second.name} show the same"
+
+
+@pytest.mark.seed("S2-104")
+def test_the_workflows_say_how_to_export_one_and_are_valid() -> None:
+    folder = ROOT / "examples" / "workflows"
+    text = (folder / "README.md").read_text()
+    assert "Export (API)" in text
+    for file in folder.glob("*.json"):
+        assert f"]({file.name})" in text
+        assert validate(load_graph(file)) == []
 
 
 @pytest.mark.seed("S1-53", "S1-55", "S1-57")

@@ -109,7 +109,7 @@ def test_send_fails_with_code_1_and_names_the_node_when_the_run_fails(run: Run) 
     run("send", saved(failing()), "--wait").fails(1, "TestFail")
 
 
-@pytest.mark.seed("S5-50")
+@pytest.mark.seed("S4-21", "S5-50")
 def test_what_the_server_has_against_a_graph_is_told_node_by_node(run: Run) -> None:
     wrong = tiny()
     wrong["1"]["inputs"]["width"] = "wide"
@@ -424,7 +424,7 @@ def test_config_shows_each_value_with_its_origin(run: Run) -> None:
     assert "batch.max_retries" in run("config").out
 
 
-@pytest.mark.seed("S2-99", "S2-100", "S2-101")
+@pytest.mark.seed("S2-99", "S2-100", "S2-101", "S4-20")
 def test_the_log_goes_where_the_settings_say(run: Run) -> None:
     run("send", saved(tiny()), "--wait")
     assert "is connected" in Path("comfyui_api.log").read_text()

@@ -111,7 +111,7 @@ async def test_results_are_fetched_by_hand_whenever_that_is(sandbox: Sandbox) ->
             await client.fetch_results(failed)
 
 
-@pytest.mark.seed("S4-24", "S4-35")
+@pytest.mark.seed("S4-24", "S4-34", "S4-35")
 async def test_trackers_are_started_stopped_and_exchanged(sandbox: Sandbox) -> None:
     async with create_client(sandbox.url, start_state_tracker=None) as client:
         http = HTTPStateTracker(client, update_interval=0.02)
@@ -138,7 +138,7 @@ async def test_trackers_are_started_stopped_and_exchanged(sandbox: Sandbox) -> N
         HTTPStateTracker(client, update_interval=0)
 
 
-@pytest.mark.seed("S4-24")
+@pytest.mark.seed("S4-23", "S4-24")
 async def test_settings_of_the_tracker_are_passed_on(sandbox: Sandbox) -> None:
     kwargs = {"update_interval": 0.01}
     async with create_client(sandbox.url, 5.0, "http", kwargs) as client:
