@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json as json_format
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import wait as wait_for
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -22,7 +22,7 @@ from comfyone.cli.remote import Key
 from comfyone.cli.through import Through, send_through
 from comfyone.cli.workflow import Update, checked, load, updated
 from comfyone.comfyui.events import Event, Preview
-from comfyone.errors import ComfyExecutionError, PromptTimeoutError
+from comfyone.errors import ComfyExecutionError, ComfyOneError, PromptTimeoutError
 from comfyone.graph.document import node_title
 from comfyone.graph.seeds import randomize
 from comfyone.settings.client import ClientSettings
@@ -127,14 +127,31 @@ def _follow(
         state: Literal["interrupted", "failed"] = "interrupted" if error.interrupted else "failed"
         return SendDocument(prompt_id=prompt_id, state=state, seeds=seeds or {}, error=error_record(error))
     seconds = round(time.monotonic() - began, 3)
-    outputs = _saved(execution, settings)
-    document = SendDocument(
-        prompt_id=prompt_id, state="succeeded", seeds=seeds or {}, seconds=seconds, outputs=tuple(outputs)
-    )
-    if not settings.output.save_metadata:
-        return document
-    path = _describe(document, execution, graph, settings.output.output_dir)
+    with _kept(prompt_id, settings.output.output_dir):
+        outputs = tuple(_saved(execution, settings))
+        document = SendDocument(
+            prompt_id=prompt_id, state="succeeded", seeds=seeds or {}, seconds=seconds, outputs=outputs
+        )
+        if not settings.output.save_metadata:
+            return document
+        path = _describe(document, execution, graph, settings.output.output_dir)
     return document.model_copy(update={"metadata": path})
+
+
+@contextmanager
+def _kept(prompt_id: str, folder: Path) -> Iterator[None]:
+    """A disk that is full loses nothing: the server still has the results."""
+    try:
+        yield
+    except ComfyOneError:
+        raise
+    except OSError as error:
+        text = f"the results can't be saved in {folder}: {error.strerror or error}"
+        raise SavingError(text, {"prompt_id": prompt_id}, hint=f"make room, then: comfyone wait {prompt_id}") from error
+
+
+class SavingError(ComfyOneError):
+    """Results can't be written to the disk. What was written before is whole."""
 
 
 def _awaited(future: PromptFuture, seconds: float, watch: Watch, graph: Mapping[str, Any]) -> Execution:

@@ -123,7 +123,7 @@ def load_client_settings(
 
     Args:
         file: A YAML file; without one `DEFAULT_FILE`, if it is there.
-        arguments: What was given on the command line, by ``section.name``; None values count as not given.
+        arguments: What was given on the command line, by ``section.name``.
 
     Raises:
         SettingsError: naming the setting, its value's fault, and its origin.
@@ -134,7 +134,7 @@ def load_client_settings(
         [
             Source(f"file {file}", _flat(from_yaml(file), file) if file else {}),
             Source("the environment", _from_environment(environment)),
-            Source("the command line", {name: value for name, value in (arguments or {}).items() if value is not None}),
+            Source("the command line", arguments or {}),
         ]
     )
     nested: dict[str, Any] = {}

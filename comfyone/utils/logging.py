@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from loguru import logger
 
@@ -69,5 +70,33 @@ def _write_to(path: Path, name: str, least: int, format_string: str) -> None:
         if sink is not None:
             logger.remove(sink)
         # No values of local variables in tracebacks: one of them might be a key.
-        added = logger.add(path, level=least, format=format_string, filter=name, diagnose=False, delay=True)
+        added = logger.add(_LogFile(path), level=least, format=format_string, filter=name, diagnose=False)
         _sinks[path] = (added, least)
+
+
+class _LogFile:
+    """A file that is opened with the first line. When it can't be written, that is said once, and the work goes on: a disk that
+    is full must not end what is logged."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: BinaryIO | None = None
+        self._complained = False
+
+    def write(self, message: str) -> None:
+        """Append a line, at once."""
+        try:
+            if self._file is None:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                self._file = self._path.open("ab", buffering=0)
+            self._file.write(message.encode(errors="replace"))
+        except OSError as error:
+            if not self._complained:
+                self._complained = True
+                sys.stderr.write(f"the log file {self._path} can't be written: {error.strerror or error}\n")
+
+    def stop(self) -> None:
+        """Close it: loguru lets go of it."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None

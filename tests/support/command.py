@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from loguru import logger
 from typer.testing import CliRunner
 
 from comfyone.cli.main import app
@@ -47,6 +48,7 @@ def comfyone(*arguments: Any, environment: Mapping[str, str] | None = None) -> D
     result = CliRunner().invoke(
         app, [str(argument) for argument in arguments], env={**unset, **WIDE, **(environment or {})}
     )
+    logger.disable("comfyone")  # a command turns logging on for its process, which is ours
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return Done(result.exit_code, result.stdout, result.stderr)

@@ -52,7 +52,7 @@ def test_a_file_goes_before_the_defaults_the_environment_before_it_and_an_argume
     Path("mine.yaml").write_text("comfyui: {host: of-file, port: 1}\nbatch: {max_retries: 7}\n")
     settings, origins = load_client_settings(
         Path("mine.yaml"),
-        {"comfyui.host": "of-argument", "comfyui.port": None},
+        {"comfyui.host": "of-argument"},
         {"COMFYONE_COMFYUI_HOST": "of-variable", "COMFYONE_COMFYUI_PORT": "2"},
     )
     assert (settings.comfyui.host, settings.comfyui.port, settings.batch.max_retries) == ("of-argument", 2, 7)
@@ -61,6 +61,11 @@ def test_a_file_goes_before_the_defaults_the_environment_before_it_and_an_argume
         "comfyui.port": "the environment",
         "batch.max_retries": "file mine.yaml",
     }
+
+
+def test_null_on_the_command_line_is_a_value() -> None:
+    assert load_client_settings(environment={})[0].logging.file is not None
+    assert load_client_settings(arguments={"logging.file": None}, environment={})[0].logging.file is None
 
 
 def test_config_yaml_is_read_where_it_lies_and_no_other_file_is_named() -> None:

@@ -198,8 +198,29 @@ def test_a_missing_model_is_named(run: Run) -> None:
     run("send", saved(graph)).fails(1, "not-there.safetensors")
 
 
-def test_a_full_disk_leaves_nothing_half_written(run: Run) -> None:
-    """A folder that cannot be written to stands for the disk: the same path, the same error class."""
+def test_a_disk_that_is_full_leaves_nothing_half_written_and_loses_nothing(box: Sandbox) -> None:
+    """No file may have a byte: what a full disk says in a word of its own, the system says here in another."""
+    file = saved(tiny())
+    limited = "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+    limited += "resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)); from comfyone.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", limited, "--set", "logging.file=null", "send", str(file), "--wait"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        env=clean_environment(COMFYONE_COMFYUI_URL=box.url),
+    )
+    [record] = box.records
+    assert done.returncode == 1, done
+    assert "outputs" in done.stderr
+    assert f"comfyone wait {record.prompt_id}" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(Path("outputs").iterdir())
+    picked = comfyone("wait", record.prompt_id, "--json", environment={"COMFYONE_COMFYUI_URL": box.url}).json
+    assert Path(picked["outputs"][0]["path"]).stat().st_size > 0
+
+
+def test_a_folder_that_cannot_be_made_is_named(run: Run) -> None:
     Path("outputs").write_text("a file where the folder should be")
     run("send", saved(tiny()), "--wait").fails(1, "outputs")
     assert Path("outputs").read_text() == "a file where the folder should be"
