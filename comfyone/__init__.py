@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from comfyone.api.aio.client import AsyncComfyOneClient
     from comfyone.api.aio.comfyone import AsyncComfyOne
     from comfyone.api.aio.job import AsyncJob
+    from comfyone.api.aio.result import AsyncOutput, AsyncResult
     from comfyone.api.client import ComfyOneClient
     from comfyone.api.comfyone import ComfyOne
     from comfyone.api.job import Job
@@ -81,7 +82,9 @@ __all__ = [
     "AsyncComfyOneClient",
     "AsyncComfyUIClient",
     "AsyncJob",
+    "AsyncOutput",
     "AsyncQueueManager",
+    "AsyncResult",
     "AuthenticationError",
     "BackendRecord",
     "ComfyExecutionError",
@@ -135,7 +138,9 @@ _HOMES = {
     "AsyncComfyOneClient": "comfyone.api.aio.client",
     "AsyncComfyUIClient": "comfyone.comfyui.aio",
     "AsyncJob": "comfyone.api.aio.job",
+    "AsyncOutput": "comfyone.api.aio.result",
     "AsyncQueueManager": "comfyone.batch.aio",
+    "AsyncResult": "comfyone.api.aio.result",
     "ComfyOne": "comfyone.api.comfyone",
     "ComfyOneClient": "comfyone.api.client",
     "ComfyUIClient": "comfyone.comfyui.client",

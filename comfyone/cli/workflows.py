@@ -10,6 +10,9 @@ import typer
 
 from comfyone.cli.output import Json, fail, show, table
 from comfyone.cli.remote import LOCAL, Gateway, Key, connected, data
+from comfyone.graph.declared import DeclaredInput, declared_inputs
+from comfyone.graph.function import function_source
+from comfyone.graph.schema import json_schema
 from comfyone.wire.v1 import (
     IOType,
     WorkflowInput,
@@ -63,6 +66,31 @@ def show_workflow(name: str, gateway: Gateway = LOCAL, api_key: Key = None) -> N
     """Print a workflow as JSON, its graph included."""
     with connected(gateway, api_key) as client:
         show(data(client.api.get_workflow(name)))
+
+
+@app.command("schema")
+def schema(name: str, gateway: Gateway = LOCAL, api_key: Key = None) -> None:
+    """Print the JSON Schema of a workflow's inputs: for a form, or a tool of an agent."""
+    with connected(gateway, api_key) as client:
+        record = data(client.api.get_workflow(name))
+        show(json_schema(record["name"], _declared(record)))
+
+
+@app.command("function")
+def function(
+    name: str,
+    asynchronous: Annotated[bool, typer.Option("--async", help="One to be awaited.")] = False,
+    gateway: Gateway = LOCAL,
+    api_key: Key = None,
+) -> None:
+    """Print a Python module with a typed function that runs a workflow."""
+    with connected(gateway, api_key) as client:
+        record = data(client.api.get_workflow(name))
+        typer.echo(function_source(record["name"], _declared(record), asynchronous=asynchronous), nl=False)
+
+
+def _declared(record: dict[str, Any]) -> list[DeclaredInput]:
+    return declared_inputs(record["inputs"], record["workflow"])
 
 
 @app.command("remove")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from comfyone import ComfyOne
 from comfyone.emulator import Sandbox
 from tests.graphs import failing, invert_upload, slow, tiny
 from tests.support.command import comfyone
@@ -135,3 +137,22 @@ def test_a_group_without_a_command_shows_what_it_has(group: str) -> None:
     done = comfyone(group)
     assert "list" in done.out + done.err
     assert "Traceback" not in done.err
+
+
+def test_a_stored_workflow_is_exported_as_a_schema_and_as_a_function_that_runs(
+    sandbox: Sandbox, gateway: GatewayProcess, tmp_path: Path
+) -> None:
+    key = gateway.key("exporter")
+    environment = {"COMFYONE_DOMAIN": gateway.url, "COMFYONE_API_KEY": key}
+    graph = saved(tmp_path, tiny(color=0x336699))
+    declared = ("--input", "1:color:number", "--output", "3")
+    comfyone("backends", "add", "box", "--url", sandbox.url, environment=environment)
+    comfyone("workflows", "add", "paint it", graph, *declared, environment=environment)
+    schema = comfyone("workflows", "schema", "paint it", environment=environment).json
+    assert (schema["title"], schema["properties"]["color"]["default"]) == ("paint it", 0x336699)
+    assert "async def paint_it" in comfyone("workflows", "function", "paint it", "--async", environment=environment).out
+    made: dict[str, Any] = {}
+    exec(comfyone("workflows", "function", "paint it", environment=environment).out, made)
+    with ComfyOne(key, domain=gateway.url) as client:
+        [picture] = made["paint_it"](client, color=255).images
+    assert picture.convert("RGB").getpixel((0, 0)) == (255, 255, 0)
