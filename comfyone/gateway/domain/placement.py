@@ -324,9 +324,13 @@ def _choose(line: _Line, board: _Board, patience: float) -> _Choice | None:
 def _overtaker(line: _Line, board: _Board, first: _Choice, patience: float) -> _Choice | None:
     """A job that goes ahead of the first one, and of all between the two."""
     hopes: dict[frozenset[str], bool] = {}
+    highest = (
+        first.waiting.job.priority
+    )  # of those that would be passed: with age, a lower one can stand before a higher
     for waiting in line:
-        if not waiting.models or waiting.job.priority < first.waiting.job.priority:
+        if not waiting.models or waiting.job.priority < highest:
             return None
+        highest = waiting.job.priority
         hope = hopes.get(waiting.models)
         if hope is None:
             hope = hopes[waiting.models] = board.is_warm(waiting.models, first)

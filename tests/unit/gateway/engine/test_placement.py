@@ -167,6 +167,17 @@ def test_the_same_arguments_give_the_same_placement(
 # The order of a queue
 
 
+def test_nothing_of_a_higher_priority_is_passed_even_behind_a_job_of_a_lower_one() -> None:
+    """With age, a job of a lower priority can stand before one of a higher."""
+    needs = [loading(f"{name}.safetensors") for name in "abc"]
+    jobs = [
+        queued_job(f"{number:03}", needs=wants, priority=priority, queued_at=10.0)
+        for number, (wants, priority) in enumerate(zip(needs, (0, 1, 0), strict=True))
+    ]
+    slot = Slot("b1", 0, 1, warm=frozenset({"c.safetensors"}))
+    assert place_all(jobs, [slot], now=10.0, overtaking=5.0) == [(jobs[0], "b1")]
+
+
 @some
 @given(queues_of_some(), slots_of_some, policies, st.floats(0, 30), st.floats(0, 10))
 def test_a_job_is_passed_only_by_such_as_find_their_models_loaded_while_it_is_fresh(
