@@ -15,6 +15,7 @@ from comfyone.batch import run
 from comfyone.batch.sweep import sweep
 from comfyone.emulator import Sandbox
 from tests.graphs import CHECKPOINT, failing, node, slow, tiny
+from tests.support.waiting import eventually
 from tests.unit.comfyui.front import Front
 
 SEVEN_NODES = {
@@ -172,7 +173,7 @@ def test_two_clients_of_one_server_hear_of_their_own_prompts_alone(sandbox: Sand
         one.execute_workflow(tiny(), timeout=20)
         own = other.submit(tiny(color=1))
         own.result(20)
-        assert set(heard) == {own.prompt_id}
+        assert set(eventually(lambda: heard)) == {own.prompt_id}
 
 
 def test_the_samples_graph_is_the_examples(sandbox: Sandbox) -> None:

@@ -300,6 +300,7 @@ def test_callbacks_get_whole_messages_of_their_type(client: ComfyUIClient) -> No
     client.connect_websocket()
     prompt_id = client.queue_prompt(slow(3, 0.01))["prompt_id"]
     entry = client.wait_for_completion(prompt_id, 20)
+    eventually(lambda: heard.get("executed"))
     assert [message["data"]["value"] for message in heard["progress"]] == [1, 2, 3]
     assert heard["progress"] == heard["again"]
     assert {message["data"]["prompt_id"] for message in heard["progress"]} == {prompt_id}
@@ -316,7 +317,7 @@ def test_a_callback_hears_of_an_error_in_a_node(client: ComfyUIClient) -> None:
     client.on("execution_error", heard.append)
     client.connect_websocket()
     client.wait_for_completion(client.queue_prompt(failing("oh no"))["prompt_id"], 20)
-    data = heard[0]["data"]
+    data = eventually(lambda: heard)[0]["data"]  # the history may have told of the end before the socket did
     assert (data["node_id"], data["node_type"], data["exception_type"]) == ("2", "TestFail", "ValueError")
     assert "oh no" in data["exception_message"]
     assert data["traceback"]
