@@ -324,9 +324,8 @@ def _choose(line: _Line, board: _Board, patience: float) -> _Choice | None:
 def _overtaker(line: _Line, board: _Board, first: _Choice, patience: float) -> _Choice | None:
     """A job that goes ahead of the first one, and of all between the two."""
     hopes: dict[frozenset[str], bool] = {}
-    highest = (
-        first.waiting.job.priority
-    )  # of those that would be passed: with age, a lower one can stand before a higher
+    # Of those that would be passed: with age, one of a lower priority can stand before one of a higher.
+    highest = first.waiting.job.priority
     for waiting in line:
         if not waiting.models or waiting.job.priority < highest:
             return None
