@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from comfyone.batch.faults import SavingError
     from comfyone.batch.jobs import Job, JobStatus
     from comfyone.batch.ledger import DuplicateJobError
-    from comfyone.batch.manifest import BatchBusyError, BatchChangedError, ManifestError
+    from comfyone.batch.manifest import BatchBusyError, BatchChangedError, ManifestError, discard
     from comfyone.batch.progress import showing
     from comfyone.batch.queue import QueueManager
     from comfyone.batch.running import run, run_async
@@ -32,6 +32,7 @@ _HOMES = {
     "QueueStoppedError": "books",
     "QueueTimeoutError": "books",
     "SavingError": "faults",
+    "discard": "manifest",
     "run": "running",
     "run_async": "running",
     "showing": "progress",
@@ -49,6 +50,7 @@ __all__ = [
     "QueueStoppedError",
     "QueueTimeoutError",
     "SavingError",
+    "discard",
     "run",
     "run_async",
     "showing",

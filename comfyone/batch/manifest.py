@@ -26,7 +26,7 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-__all__ = ["BatchBusyError", "BatchChangedError", "Manifest", "ManifestError", "Note", "sync_folder"]
+__all__ = ["BatchBusyError", "BatchChangedError", "Manifest", "ManifestError", "Note", "discard", "sync_folder"]
 
 FORMAT = {"format": "comfyone-batch", "version": 1}
 _SPARE = 2  # so many lines for each job are let be before the file is written anew
@@ -92,7 +92,7 @@ class Manifest:
         self._guard = threading.Lock()  # workers write as they go
         path.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as opened:
-            self._lock = opened.enter_context(_locked(path.with_name(f".{path.name}.lock")))
+            self._lock = opened.enter_context(_locked(_lock_of(path)))
             self._file = opened.enter_context(path.open("a+b", buffering=0))
             lines = self._read()
             if lines > 1 + _SPARE * len(self.notes):
@@ -209,6 +209,22 @@ class Manifest:
         self._file = self.path.open("a+b", buffering=0)
 
 
+def discard(path: Path) -> None:
+    """Forget a batch, so that it can be begun anew, even one whose manifest can't be read. Its results stay where they are.
+
+    Args:
+        path: The manifest. That there is none is no error.
+
+    Raises:
+        BatchBusyError: Another process works on the batch.
+        OSError: The manifest can't be removed.
+    """
+    if path.parent.is_dir():
+        with _locked(_lock_of(path)):
+            path.unlink(missing_ok=True)
+            sync_folder(path.parent)
+
+
 def sync_folder(folder: Path) -> None:
     """Make sure that what is in a folder will be there after a power cut."""
     if sys.platform != "win32":  # where a folder can't be opened
@@ -217,6 +233,10 @@ def sync_folder(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def _lock_of(path: Path) -> Path:
+    return path.with_name(f".{path.name}.lock")
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from comfyone.batch.faults import SavingError
 from comfyone.batch.folder import BatchFolder
 from comfyone.batch.jobs import Job
-from comfyone.batch.manifest import BatchBusyError, BatchChangedError, Manifest, ManifestError, Note
+from comfyone.batch.manifest import BatchBusyError, BatchChangedError, Manifest, ManifestError, Note, discard
 from comfyone.batch.sweep import Planned
 from comfyone.errors import ServerUnreachableError, ValidationError
 
@@ -135,6 +135,23 @@ def test_another_process_cannot_work_on_the_batch_meanwhile_and_can_after_a_kill
             Manifest(path)
         other.kill()
     assert notes(path) == {}
+
+
+def test_a_batch_is_forgotten_unless_somebody_works_on_it(path: Path) -> None:
+    discard(path)  # neither it nor its folder is there
+    assert not path.parent.exists()
+    with Manifest(path) as manifest:
+        manifest.plan(JOBS)
+        with pytest.raises(BatchBusyError, match="another process works on the batch"):
+            discard(path)
+    assert set(notes(path)) == {"a", "b"}
+    (path.parent / "a.png").touch()
+    discard(path)
+    assert notes(path) == {}
+    path.write_bytes(b"a shopping list\n")
+    discard(path)
+    assert not path.exists()
+    assert (path.parent / "a.png").exists()
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
