@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from comfyone.cli.documents import BatchDocument, BatchJob
-from comfyone.cli.local import client_of, print_document, settings_of, told
-from comfyone.cli.output import Json, fail, table
+from comfyone.cli.local import CommandError, client_of, print_document, settings_of, told
+from comfyone.cli.output import Json, table
 from comfyone.cli.workflow import checked, load
 from comfyone.errors import ValidationError
 from comfyone.utils.text import format_duration
@@ -54,7 +54,9 @@ def batch(
     with told(json):
         settings = settings_of(context, output__output_dir=output_dir)
         planned = _planned(directory, sweep or (), settings)
-        folder = settings.output.output_dir / directory.stem if settings.output.download_results else None
+        folder = settings.output.output_dir / _name(directory) if settings.output.download_results else None
+        if folder is None and (sheet or again):
+            raise CommandError("--contact-sheet and --again need saved results", "set output.download_results to true")
         began = time.monotonic()
         jobs = _run(planned, folder, settings, server or [None], timeout, again, json)
         drawn = _drawn(jobs, folder) if sheet and folder else None
@@ -64,12 +66,21 @@ def batch(
         raise typer.Exit(1)
 
 
+def _name(source: Path) -> str:
+    """What the results of a folder, or of a file, are called."""
+    place = source.resolve()
+    return place.name if place.is_dir() else place.stem
+
+
 def _planned(source: Path, sweeps: Sequence[str], settings: ClientSettings) -> list[Planned]:
     """The jobs: one a file, under the name of its stem; or one a combination of values."""
     from comfyone.batch.sweep import Planned, sweep  # noqa: PLC0415 - pictures and threads: only for who needs them
 
     if sweeps:
-        return sweep(_loaded(source, settings), dict(_values(text) for text in sweeps))
+        grid = dict(_values(text) for text in sweeps)
+        if len(grid) < len(sweeps):
+            raise CommandError("--sweep names an input twice", "put all its values into one list", 2)
+        return sweep(_loaded(source, settings), grid)
     if not source.is_dir():
         raise ValidationError(
             f"{source} is no folder", hint="name a folder of workflows, or add --sweep to one workflow"
@@ -94,7 +105,7 @@ def _values(text: str) -> tuple[str, list[Any]]:
     except ValueError:
         listed = None
     if not (name and equals and isinstance(listed, list) and listed):
-        raise fail(f"--sweep {text} is not NODE.INPUT=[VALUE, …]", "such as --sweep '3.seed=[1, 2, 3]'", code=2)
+        raise CommandError(f"--sweep {text} is not NODE.INPUT=[VALUE, …]", "such as --sweep '3.seed=[1, 2, 3]'", 2)
     return name, listed
 
 
@@ -108,10 +119,11 @@ def _run(
     json: bool,
 ) -> list[Job]:
     from comfyone.batch.folder import MANIFEST  # noqa: PLC0415 - as above
+    from comfyone.batch.manifest import discard  # noqa: PLC0415
     from comfyone.batch.running import run  # noqa: PLC0415
 
     if again and folder:
-        (folder / MANIFEST).unlink(missing_ok=True)
+        discard(folder / MANIFEST)
     with ExitStack() as stack:
         clients = [stack.enter_context(client_of(_at(settings, url))) for url in servers]
         try:
@@ -126,7 +138,8 @@ def _run(
                 progress=not json,
             )
         except KeyboardInterrupt:
-            raise fail("stopped; what is done is kept", "run the same command again to go on") from None
+            kept = "what is done is kept" if folder else "nothing was to be saved"
+            raise CommandError(f"stopped; {kept}", "run the same command again to go on" if folder else None) from None
 
 
 def _at(settings: ClientSettings, url: str | None) -> ClientSettings:

@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from comfyone.cli.documents import DownloadDocument, UploadDocument
-from comfyone.cli.local import Server, client_of, print_document, settings_of, told
-from comfyone.cli.output import Json, fail
+from comfyone.cli.local import CommandError, Server, client_of, print_document, settings_of, told
+from comfyone.cli.output import Json
 from comfyone.errors import ComfyUIError
 from comfyone.utils.text import format_bytes
 
@@ -56,6 +56,7 @@ def download(
         except ComfyUIError as error:
             if error.status != HTTPStatus.NOT_FOUND:
                 raise
-            raise fail(f"the server has no file '{filename}' of type '{type_}'", "see 'comfyone history'") from None
+            text = f"the server has no file '{filename}' of type '{type_}'"
+            raise CommandError(text, "see 'comfyone history'") from None
         size = path.stat().st_size
     print_document(DownloadDocument(path=path, size=size)) if json else typer.echo(f"{path} ({format_bytes(size)})")

@@ -11,8 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from comfyone.cli.documents import ConversionDocument, ProblemRecord, TemplateDocument, ValidationDocument
-from comfyone.cli.local import Server, client_of, print_document, settings_of, told
-from comfyone.cli.output import Json, fail, show, table
+from comfyone.cli.local import CommandError, Server, client_of, print_document, settings_of, told
+from comfyone.cli.output import Json, show, table
 from comfyone.cli.workflow import JSON_SUFFIXES, load, parsed
 from comfyone.errors import ValidationError
 from comfyone.graph.convert import convert as converted
@@ -50,7 +50,7 @@ def validate(
     document = ValidationDocument(
         file=workflow,
         valid=valid,
-        checked_against=str(server or object_info) if known is not None else None,
+        checked_against=str(object_info or server) if known is not None else None,
         total_nodes=counted.total_nodes if counted else None,
         node_types=counted.node_types if counted else {},
         problems=tuple(map(_record, problems)),
@@ -167,12 +167,12 @@ def _place(text: str) -> tuple[str, dict[str, str]]:
     name, equals, target = text.partition("=")
     node_id, dot, input_name = target.partition(".")
     if not (name and equals and dot and node_id and input_name):
-        raise fail(f"--parameter {text} is not NAME=NODE.INPUT", "such as --parameter prompt=6.text", code=2)
+        raise CommandError(f"--parameter {text} is not NAME=NODE.INPUT", "such as --parameter prompt=6.text", 2)
     return name, {"node_id": node_id, "input_name": input_name}
 
 
 def _named(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not (name and equals):
-        raise fail(f"--value {text} is not NAME=VALUE", "such as --value 'prompt=an owl'", code=2)
+        raise CommandError(f"--value {text} is not NAME=VALUE", "such as --value 'prompt=an owl'", 2)
     return name, parsed(value)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from pydantic import SecretStr
 
-from comfyone.cli.documents import Document, ErrorDocument, ErrorRecord, NodeErrorRecord
+from comfyone.cli.documents import Document, ErrorDocument, ErrorRecord, NodeErrorRecord, OutputRecord
 from comfyone.cli.output import fail
 from comfyone.errors import ComfyOneError, NotComfyUIError, ServerUnreachableError
 from comfyone.settings.client import ClientSettings, load_client_settings
@@ -22,12 +22,35 @@ from comfyone.utils.config import setup_logging
 
 if TYPE_CHECKING:
     from comfyone.comfyui.client import ComfyUIClient
+    from comfyone.comfyui.results import FileRef
 
-__all__ = ["Given", "Server", "client_of", "error_record", "given_in", "print_document", "settings_of", "told"]
+__all__ = [
+    "CommandError",
+    "Given",
+    "Server",
+    "client_of",
+    "error_record",
+    "given_in",
+    "output_record",
+    "print_document",
+    "settings_of",
+    "told",
+]
 
 Server = Annotated[
     str | None, typer.Option("--server", "-s", help="Address of the ComfyUI server, in place of the settings'.")
 ]
+
+
+class CommandError(ComfyOneError):
+    """A command can't do its work. ``exit_code`` is what it ends with; see `EXIT_CODES`."""
+
+    def __init__(
+        self, message: str, hint: str | None = None, exit_code: int = 1, *, prompt_id: str | None = None
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.exit_code = exit_code
+        self.prompt_id = prompt_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,12 +133,12 @@ def print_document(document: Document) -> None:
 
 
 @contextmanager
-def told(json: bool, code: int = 1) -> Iterator[None]:
+def told(json: bool) -> Iterator[None]:
     """Turns every error into a message, or a document, and an exit code: no traceback reaches anybody."""
     try:
         yield
     except (ComfyOneError, OSError) as error:
-        record = error_record(error)
+        record, code = error_record(error), getattr(error, "exit_code", 1)
         if json:
             print_document(ErrorDocument(error=record))
             raise typer.Exit(code) from None
@@ -128,9 +151,20 @@ def told(json: bool, code: int = 1) -> Iterator[None]:
         raise fail(record.message, record.hint, code) from None
 
 
+def output_record(node_id: str, kind: str, file: FileRef | None, value: Any, about: Any) -> OutputRecord:
+    """What a node produced, as a document tells it."""
+    if file is None:
+        return OutputRecord(node_id=node_id, kind=kind, value=value)
+    return OutputRecord(node_id=node_id, kind=kind, filename=file.filename, subfolder=file.subfolder, type=file.type)
+
+
 def error_record(error: BaseException) -> ErrorRecord:
     """What a program may know of an error."""
-    own = {name: getattr(error, name, None) for name in ("prompt_id", "node_id", "node_type", "hint")}
+    facts = getattr(error, "context", None) or {}
+    own = {
+        name: getattr(error, name, None) or facts.get(name) for name in ("prompt_id", "node_id", "node_type", "hint")
+    }
+    own["prompt_id"] = own["prompt_id"] or getattr(error, "job_id", None)
     message = getattr(error, "message", None)
     if message is None and isinstance(error, OSError):
         message = f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from importlib.metadata import version
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated
 
@@ -98,6 +99,11 @@ app.add_typer(jobs.app, name="jobs", rich_help_panel=GATEWAY)
 
 def main() -> None:
     """Runs the command; Ctrl-C ends it with code 130 and without a traceback."""
+    # Half a character, or a terminal of old, must not end a command.
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
+    if isinstance(sys.stderr, TextIOWrapper):
+        sys.stderr.reconfigure(errors="backslashreplace")
     try:
         app()
     except KeyboardInterrupt:

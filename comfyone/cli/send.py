@@ -16,7 +16,16 @@ from PIL import UnidentifiedImageError
 
 from comfyone.cli.documents import ErrorRecord, OutputRecord, SendDocument
 from comfyone.cli.live import Watch, watching
-from comfyone.cli.local import Server, client_of, error_record, print_document, settings_of, told
+from comfyone.cli.local import (
+    CommandError,
+    Server,
+    client_of,
+    error_record,
+    output_record,
+    print_document,
+    settings_of,
+    told,
+)
 from comfyone.cli.output import Json, fail
 from comfyone.cli.remote import Key
 from comfyone.cli.through import Through, send_through
@@ -120,9 +129,11 @@ def _follow(
             client.listen(partial(_show, watch))
             execution = _awaited(future, settings.comfyui.timeout, watch, graph or {})
     except KeyboardInterrupt:
-        raise fail(f"stopped waiting; prompt {prompt_id} goes on", f"comfyone wait {prompt_id}", code=130) from None
+        text = f"stopped waiting; prompt {prompt_id} goes on"
+        raise CommandError(text, f"comfyone wait {prompt_id}", 130, prompt_id=prompt_id) from None
     except PromptTimeoutError as error:
-        raise fail(error.message, f"comfyone wait {prompt_id}") from None
+        error.hint = f"comfyone wait {prompt_id}"
+        raise
     except ComfyExecutionError as error:
         state: Literal["interrupted", "failed"] = "interrupted" if error.interrupted else "failed"
         return SendDocument(prompt_id=prompt_id, state=state, seeds=seeds or {}, error=error_record(error))
@@ -147,11 +158,7 @@ def _kept(prompt_id: str, folder: Path) -> Iterator[None]:
         raise
     except OSError as error:
         text = f"the results can't be saved in {folder}: {error.strerror or error}"
-        raise SavingError(text, {"prompt_id": prompt_id}, hint=f"make room, then: comfyone wait {prompt_id}") from error
-
-
-class SavingError(ComfyOneError):
-    """Results can't be written to the disk. What was written before is whole."""
+        raise CommandError(text, f"make room, then: comfyone wait {prompt_id}", prompt_id=prompt_id) from error
 
 
 def _awaited(future: PromptFuture, seconds: float, watch: Watch, graph: Mapping[str, Any]) -> Execution:
@@ -182,15 +189,12 @@ def _saved(execution: Execution, settings: ClientSettings) -> list[OutputRecord]
     folder = settings.output.output_dir
     if settings.output.download_results:
         folder.mkdir(parents=True, exist_ok=True)
-    records = []
-    for output in execution.outputs:
-        record = OutputRecord(node_id=output.node_id, kind=output.kind, value=output.value)
-        if output.file:
-            path = output.save(folder) if settings.output.download_results else None
-            place = {"filename": output.file.filename, "subfolder": output.file.subfolder, "type": output.file.type}
-            record = record.model_copy(update={**place, "path": path})
-        records.append(record)
-    return records
+    return [
+        output_record(output.node_id, output.kind, output.file, output.value, output.about).model_copy(
+            update={"path": output.save(folder) if output.file and settings.output.download_results else None}
+        )
+        for output in execution.outputs
+    ]
 
 
 def _describe(document: SendDocument, execution: Execution, graph: Mapping[str, Any] | None, folder: Path) -> Path:

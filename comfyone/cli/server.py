@@ -18,10 +18,12 @@ from comfyone.cli.documents import (
     QueueDocument,
     QueueEntry,
 )
-from comfyone.cli.local import Server, client_of, print_document, settings_of, told
-from comfyone.cli.output import Json, fail, show, table
+from comfyone.cli.local import CommandError, Server, client_of, output_record, print_document, settings_of, told
+from comfyone.cli.output import Json, show, table
 from comfyone.cli.remote import Key
 from comfyone.cli.through import Through, queue_through
+from comfyone.comfyui import records
+from comfyone.comfyui.results import outputs_of
 
 __all__ = ["free", "history", "info", "interrupt", "models", "nodes", "queue"]
 
@@ -54,13 +56,13 @@ def queue(
 
 def _queue(context: typer.Context, server: str | None, verbose: bool) -> QueueDocument:
     with client_of(settings_of(context, comfyui__url=server)) as client:
-        raw = client.get_queue()
-    running, pending = (tuple(map(_queued, raw[name])) for name in ("queue_running", "queue_pending"))
-    return QueueDocument(running=running, pending=pending, raw=raw if verbose else None)
+        queue = client.get_queue()
+    running, pending = (tuple(map(_queued, part)) for part in (queue.running, queue.pending))
+    return QueueDocument(running=running, pending=pending, raw=queue if verbose else None)
 
 
-def _queued(entry: Any) -> QueueEntry:
-    return QueueEntry(prompt_id=str(entry[1]), number=entry[0], nodes=len(entry[2]))
+def _queued(entry: records.QueueEntry) -> QueueEntry:
+    return QueueEntry(prompt_id=entry.prompt_id, number=entry.number, nodes=len(entry.prompt))
 
 
 def history(
@@ -73,8 +75,9 @@ def history(
     """Show what has run."""
     with told(json), client_of(settings_of(context, comfyui__url=server)) as client:
         found = client.get_history(prompt) if prompt else client.get_history(max_items=limit)
-    if prompt and not found:
-        raise fail(f"the server's history has no prompt '{prompt}'", "it may still wait or run: see 'comfyone queue'")
+        if prompt and not found:
+            text = f"the server's history has no prompt '{prompt}'"
+            raise CommandError(text, "it may still wait or run: see 'comfyone queue'", prompt_id=prompt)
     entries = tuple(_entry(prompt_id, entry) for prompt_id, entry in reversed(list(found.items())))
     if json:
         print_document(HistoryDocument(entries=entries))
@@ -84,20 +87,10 @@ def history(
 
 
 def _entry(prompt_id: str, entry: Mapping[str, Any]) -> HistoryEntry:
-    outputs = [
-        OutputRecord(node_id=node_id, kind=kind, **_told(item))
-        for node_id, produced in (entry.get("outputs") or {}).items()
-        for kind, items in produced.items()
-        for item in (items if isinstance(items, list) else [items])
-    ]
-    status = (entry.get("status") or {}).get("status_str") or "unknown"
-    return HistoryEntry(prompt_id=prompt_id, status=status, outputs=tuple(outputs))
-
-
-def _told(item: Any) -> dict[str, Any]:
-    if isinstance(item, dict) and isinstance(item.get("filename"), str):
-        return {name: item.get(name) for name in ("filename", "subfolder", "type")}
-    return {"value": item}
+    outputs = tuple(output_record(**output) for output in outputs_of(entry))
+    status = entry.get("status")
+    told = status.get("status_str") if isinstance(status, dict) else None
+    return HistoryEntry(prompt_id=prompt_id, status=str(told or "unknown"), outputs=outputs)
 
 
 def _listed(outputs: tuple[OutputRecord, ...]) -> str:
@@ -114,7 +107,11 @@ def interrupt(
 ) -> None:
     """Stop a prompt."""
     with told(json), client_of(settings_of(context, comfyui__url=server)) as client:
-        done = client.cancel_prompt(prompt) if prompt else not client.interrupt_execution()
+        done = True
+        if prompt:
+            done = client.cancel_prompt(prompt)
+        else:
+            client.interrupt_execution()
     if json:
         print_document(DoneDocument(done=done, prompt_id=prompt))
     else:
@@ -161,13 +158,14 @@ def nodes(
     """Show the node classes that the server has."""
     with told(json), client_of(settings_of(context, comfyui__url=server)) as client:
         known = client.get_object_info()
+        found = tuple(sorted(each for each in known if name is None or name.lower() in each.lower()))
+        if name is not None and not found:
+            text = f"the server has no node class '{name}', nor one whose name holds that"
+            raise CommandError(text, "see 'comfyone nodes' for all of them")
     if name in known:
         info = known[name]
         print_document(NodesDocument(names=(name,), info=info)) if json else _describe(name, info)
         return
-    found = tuple(sorted(each for each in known if name is None or name.lower() in each.lower()))
-    if name is not None and not found:
-        raise fail(f"the server has no node class '{name}', nor one whose name holds that")
     if json:
         print_document(NodesDocument(names=found))
     else:
@@ -207,15 +205,16 @@ def info(context: typer.Context, server: Server = None, json: Json = False) -> N
         waiting = client.get_prompt().get("exec_info", {}).get("queue_remaining")
     if json:
         print_document(
-            InfoDocument(url=url, system=stats["system"], devices=tuple(stats["devices"]), queue_remaining=waiting)
+            InfoDocument(url=url, system=stats.system, devices=tuple(stats.devices), queue_remaining=waiting)
         )
         return
-    system = stats["system"]
-    typer.echo(f"{url}: ComfyUI {system.get('comfyui_version', 'of an unknown version')}, {waiting} in the queue")
-    typer.echo(f"Python {str(system.get('python_version')).split()[0]}, PyTorch {system.get('pytorch_version')}")
+    version = stats.system.comfyui_version or "of an unknown version"
+    typer.echo(f"{url}: ComfyUI {version}, {waiting} in the queue")
+    python, torch = (str(stats.system.get(f"{name}_version") or "unknown") for name in ("python", "pytorch"))
+    typer.echo(f"Python {python.partition(' ')[0]}, PyTorch {torch}")
     rows = [
         {"device": one.get("name"), "memory": _memory(one, "vram_total"), "free": _memory(one, "vram_free")}
-        for one in stats["devices"]
+        for one in stats.devices
     ]
     table(["device", "memory", "free"], rows)
 

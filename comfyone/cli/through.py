@@ -6,17 +6,18 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from io import BytesIO
+from threading import Thread
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from PIL import Image, UnidentifiedImageError
 
+from comfyone.api.comfyone import ComfyOne
 from comfyone.cli.documents import OutputRecord, QueueDocument, QueueEntry, SendDocument
 from comfyone.cli.live import Watch, watching
-from comfyone.cli.local import error_record
-from comfyone.cli.output import fail
-from comfyone.cli.remote import connected, data
-from comfyone.errors import JobCancelledError, JobFailedError
+from comfyone.cli.local import CommandError, error_record
+from comfyone.cli.remote import data
+from comfyone.errors import ComfyOneError, JobCancelledError, JobFailedError, JobTimeoutError
 from comfyone.settings.client import ClientSettings
 
 if TYPE_CHECKING:
@@ -45,26 +46,35 @@ def send_through(
     quiet: bool,
 ) -> SendDocument:
     """Runs a graph on whichever server the gateway chooses; see `comfyone.cli.send.send`."""
-    with connected(gateway, api_key) as client:
+    with _connected(gateway, api_key) as client:
         record = data(client.api.prompt_workflow(graph))
         job = client.job(record["taskId"])
         if not wait:
             return SendDocument(prompt_id=job.id, state="queued", seeds=seeds)
         if not quiet:
             typer.echo(f"job {job.id}", err=True)
+        again = f"comfyone jobs save {job.id} {settings.output.output_dir} --gateway {gateway}"
         try:
             return _followed(job, settings, seeds, title, quiet)
         except KeyboardInterrupt:
-            hint = f"comfyone jobs save {job.id} {settings.output.output_dir} --gateway {gateway}"
-            raise fail(f"stopped waiting; job {job.id} goes on", hint, code=130) from None
+            raise CommandError(f"stopped waiting; job {job.id} goes on", again, 130, prompt_id=job.id) from None
+        except JobTimeoutError as error:
+            error.hint = again
+            raise
+
+
+def _connected(gateway: str, api_key: str | None) -> ComfyOne:
+    if not api_key:
+        raise CommandError("no API key was given", "pass --api-key, or export COMFYONE_API_KEY", 2)
+    return ComfyOne(api_key, domain=gateway)
 
 
 def _followed(job: Job, settings: ClientSettings, seeds: Mapping[str, int], title: str, quiet: bool) -> SendDocument:
     began = time.monotonic()
     try:
         with watching(title, quiet=quiet) as watch:
-            for event in () if quiet else job.events(previews=True):
-                _show(watch, event)
+            if not quiet:
+                Thread(target=_watch, args=(job, watch), daemon=True).start()
             result = job.result(settings.comfyui.timeout)
             watch.advance(100.0, "")
     except (JobFailedError, JobCancelledError) as error:
@@ -77,6 +87,13 @@ def _followed(job: Job, settings: ClientSettings, seeds: Mapping[str, int], titl
         seconds=round(time.monotonic() - began, 3),
         outputs=tuple(_saved(output, settings) for output in result),
     )
+
+
+def _watch(job: Job, watch: Watch) -> None:
+    """Shows how far a job is, for as long as anybody waits for it."""
+    with suppress(ComfyOneError):  # the wait itself says what is wrong
+        for event in job.events(previews=True):
+            _show(watch, event)
 
 
 def _show(watch: Watch, event: JobEvent) -> None:
@@ -100,7 +117,7 @@ def _saved(output: Output, settings: ClientSettings) -> OutputRecord:
 
 def queue_through(gateway: str, api_key: str | None) -> QueueDocument:
     """What of the key's tenant runs and waits, among its newest jobs; first what came first."""
-    with connected(gateway, api_key) as client:
+    with _connected(gateway, api_key) as client:
         jobs = list(reversed(data(client.api.get_prompt_history(limit=LISTED))))
     running, waiting = (
         tuple(

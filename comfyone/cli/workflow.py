@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from comfyone.cli.output import fail
+from comfyone.cli.local import CommandError
 from comfyone.errors import ValidationError
 from comfyone.graph.document import Problem
 from comfyone.graph.edit import set_input
@@ -58,7 +58,7 @@ def assignment(text: str) -> tuple[str, str, Any]:
     target, equals, value = text.partition("=")
     node_id, dot, name = target.partition(".")
     if not (equals and dot and node_id and name):
-        raise fail(f"--update {text} is not NODE.INPUT=VALUE", "such as --update 3.seed=42", code=2)
+        raise CommandError(f"--update {text} is not NODE.INPUT=VALUE", "such as --update 3.seed=42", 2)
     return node_id, name, parsed(value)
 
 

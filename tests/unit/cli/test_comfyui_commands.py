@@ -578,3 +578,71 @@ def test_a_sweep_runs_every_combination_and_draws_a_sheet_of_them(run: Run, box:
     assert len(box.records) == 8
     run("batch", "one.json", "--sweep", "1.color=5").fails(2, "1.color=5")
     run("batch", "one.json").fails(1, "--sweep")
+
+
+# what a program reads
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("history", "unknown-id"), 1, "unknown-id"),
+        (("nodes", "NoSuchNode"), 1, "NoSuchNode"),
+        (("download", "nothing.png"), 1, "nothing.png"),
+        (("send", "graph.json", "-u", "nonsense"), 2, "NODE.INPUT=VALUE"),
+        (("send", "graph.json", "--gateway", "http://127.0.0.1:1"), 2, "API key"),
+        (("send", "graph.json", "--gateway", "http://127.0.0.1:1", "--api-key", "k"), 1, "refused"),
+        (("batch", "graph.json", "--sweep", "1.color=[1]", "--sweep", "1.color=[2]"), 2, "twice"),
+    ],
+)
+def test_with_json_every_failure_is_a_document(run: Run, arguments: tuple[str, ...], code: int, words: str) -> None:
+    saved(tiny())
+    done = run(*arguments, "--json")
+    assert done.code == code, done
+    error = json.loads(done.out)["error"]
+    assert words in error["message"]
+    assert error["type"]
+
+
+def test_a_time_that_is_over_names_the_prompt_in_the_document(run: Run, box: Sandbox) -> None:
+    done = run("send", saved(slow(steps=100, seconds=0.1)), "--wait", "--timeout", "0.5", "--json")
+    [record] = box.records
+    error = json.loads(done.out)["error"]
+    assert (done.code, error["prompt_id"], error["hint"]) == (1, record.prompt_id, f"comfyone wait {record.prompt_id}")
+
+
+def test_the_timeout_also_holds_through_a_gateway(box: Sandbox, gateway: GatewayProcess) -> None:
+    environment = {"COMFYONE_API_KEY": gateway.key("patient")}
+    through = ("--gateway", gateway.url)
+    comfyone("backends", "add", "box", "--url", box.url, *through, environment=environment)
+    sent = ("send", saved(slow(steps=200, seconds=0.1)), "--wait", "--timeout", "1", *through)
+    began = time.monotonic()
+    comfyone(*sent, environment=environment).fails(1, "comfyone jobs save")
+    assert time.monotonic() - began < 15
+
+
+@pytest.mark.parametrize(("given", "folder"), [("models-v1.0", "models-v1.0"), (".", "here")])
+def test_the_results_of_a_batch_bear_the_whole_name_of_their_folder(run: Run, given: str, folder: str) -> None:
+    saved(tiny(), f"{given}/one.json")
+    [job] = run("batch", given, "--json").json["jobs"]
+    assert Path(job["files"][0]).parent == Path("outputs", folder)
+
+
+def test_what_needs_saved_results_says_so(run: Run) -> None:
+    saved(tiny(), "jobs/one.json")
+    unsaved = ("--set", "output.download_results=false", "batch", "jobs")
+    run(*unsaved, "--contact-sheet").fails(1, "--contact-sheet", "output.download_results")
+    assert run(*unsaved).code == 0
+
+
+def test_the_queue_is_told_in_the_order_in_which_it_will_run(run: Run, box: Sandbox) -> None:
+    sent = [run("send", saved(slow(steps=100, seconds=0.1)), "--json").json["prompt_id"] for _ in range(6)]
+    assert [entry["prompt_id"] for entry in run("queue", "--json").json["pending"]] == sent[1:]
+
+
+def test_half_a_character_is_printed_and_ends_nothing(box: Sandbox) -> None:
+    graph = tiny(prefix="half \ud83d")
+    Path("half.json").write_text(json.dumps(graph))
+    done = command("template", "half.json", "-p", "name=3.filename_prefix", "--json")
+    assert done.code == 0, done.err
+    assert "Traceback" not in done.err
