@@ -7,6 +7,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -17,6 +18,8 @@ import pytest
 from PIL import Image
 
 from comfyone.batch.books import QueueTimeoutError
+from comfyone.batch.folder import BatchFolder
+from comfyone.batch.jobs import Job
 from comfyone.batch.manifest import BatchBusyError, BatchChangedError, Manifest
 from comfyone.batch.running import run
 from comfyone.batch.sweep import Planned, sweep
@@ -171,6 +174,59 @@ async def test_a_changed_workflow_and_a_second_process_are_refused(
     assert len(runs(sandbox)) == 4
 
 
+async def test_who_finishes_after_the_folder_was_closed_leaves_it_alone(
+    colour: Colour, sandbox: Sandbox, tmp_path: Path, log: list[str]
+) -> None:
+    sandbox.set(hang=["ImageInvert"])
+    with BatchFolder(tmp_path) as keeper:
+        queue = await colour.queue(sandbox, max_concurrent=2, max_retries=0, keeper=keeper)
+        queue.on("job_failed", keeper.failed)
+        keeper.manifest.plan(JOBS[:2])
+        first, second = queue.add_planned(JOBS[:2])
+        queue.start()
+        await until(lambda: len(runs(sandbox)) == 2 and runs(sandbox)[0].started, "both prompts")
+    sandbox.set(hang=[])
+    before = (tmp_path / "manifest.jsonl").read_bytes()
+    await colour.call(queue._clients[0].interrupt_execution)
+    await colour.finish(queue)
+    assert sorted(str(record.outcome) for record in runs(sandbox)) == ["interrupted", "success"]
+    assert sorted("the batch is closed" in job.error for job in (first, second)) == [False, True]
+    assert (tmp_path / "manifest.jsonl").read_bytes() == before
+    assert pictures(tmp_path) == pictures(tmp_path, ".*.part") == []
+    assert not [line for line in log if "callback" in line]
+    done = await colour.run(await colour.client(sandbox), None, tmp_path, max_retries=0)
+    assert sorted(job.status.value for job in done) == ["completed", "failed"]
+    assert [job.prompt_id for job in done] == [first.prompt_id, second.prompt_id]
+    assert len(pictures(tmp_path)) == 1
+
+
+async def test_what_is_being_written_when_a_task_is_cancelled_is_written_to_its_end(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    class Slow(BatchFolder):
+        def sending(self, job: Job) -> None:
+            entered.set()
+            time.sleep(0.3)
+            super().sending(job)
+
+    entered, colour = threading.Event(), Colour("async")
+    async with colour.opened:
+        with Slow(tmp_path) as keeper:
+            queue = await colour.queue(sandbox, keeper=keeper)
+            keeper.manifest.plan(JOBS[:1])
+            queue.add_planned(JOBS[:1])
+            with pytest.raises(QueueTimeoutError):
+                await _waited_in_vain(queue, entered)
+            assert keeper.manifest.notes["color=0"].state == "sent"
+    assert runs(sandbox) == []
+
+
+async def _waited_in_vain(queue: Any, entered: threading.Event) -> None:
+    async with queue:
+        await until(entered.is_set, "the writing")
+        await queue.wait_for_completion(0.01)
+
+
 def begun(line: list[str]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
@@ -185,7 +241,8 @@ async def test_a_batch_that_is_killed_again_and_again_runs_each_job_exactly_once
     sandboxes: Callable[..., Sandbox], tmp_path: Path, servers: int
 ) -> None:
     count, chance = 24, random.Random(servers)
-    started = [sandboxes(step_time=0.01, slow_requests={"/prompt": 0.01}) for _ in range(servers)]
+    # So slow that a machine with much else to do still gets to kill it three times before all is done.
+    started = [sandboxes(step_time=0.05 * servers, slow_requests={"/prompt": 0.01}) for _ in range(servers)]
     line = [sys.executable, "-m", "tests.unit.batch.killed", str(tmp_path), str(count), *(each.url for each in started)]
     kills = 0
     while kills < 5:
