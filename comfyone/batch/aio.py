@@ -17,6 +17,7 @@ from comfyone.batch.ledger import Assignment
 from comfyone.batch.ports import AsyncClient, Keeper
 from comfyone.errors import ComfyOneError
 from comfyone.transport.retry import RetryPolicy
+from comfyone.utils.files import in_thread
 from comfyone.utils.logging import Log
 
 __all__ = ["AsyncQueueManager"]
@@ -223,7 +224,7 @@ async def _do(step: Step, client: AsyncClient) -> Any:
         return await step.request(client)
     if isinstance(step, Watch):
         return await _end_of(step.prompt)
-    return await asyncio.to_thread(step.work)
+    return await in_thread(step.work)  # a folder is closed only after what was being written there
 
 
 async def _end_of(prompt: Any) -> Any:

@@ -22,7 +22,7 @@ _ENTRY = ("outputs", "meta")  # of a history entry; the rest repeats the workflo
 
 
 class BatchFolder:
-    """Keeps a batch, for one process at a time.
+    """Keeps a batch, for one process at a time. Once it is closed, nothing is written there: others may be at work.
 
     Raises:
         BatchBusyError: Another process has it open.
@@ -74,6 +74,7 @@ class BatchFolder:
 
     def place(self, job: Job, filename: str, index: int, total: int) -> Path:
         """See `Keeper`: ``{job}.png``, or ``{job}_01.png`` and so on where there are several."""
+        self.manifest.check_open()
         stem, suffix = _stem(job.job_id), Path(safe_name(filename, "file.bin")).suffix
         part = "" if total == 1 else f"_{index + 1:02d}"
         for tail in ("", f"~{_digest(job.job_id)}"):  # jobs 'a' and 'a_01' may both want a_01.png
@@ -84,6 +85,7 @@ class BatchFolder:
 
     def completed(self, job: Job, entry: Mapping[str, Any], files: tuple[Path, ...]) -> None:
         """See `Keeper`."""
+        self.manifest.check_open()
         try:
             sizes = tuple((path.name, _secured(path)) for path in files)
             sync_folder(self.folder)
@@ -96,11 +98,19 @@ class BatchFolder:
         """The job failed. Where its prompt may be at a server all the same, it is looked for the next time."""
         unclear = job.exception is not None and judge(job.exception) in (Verdict.SERVER, Verdict.LOCAL)
         trace = {"prompt_id": job.prompt_id, "server": job.server} if unclear else {}
-        self.manifest.note(job.job_id, "failed", error=job.error, **trace)
+        self._note_end(job, "failed", error=job.error, **trace)
 
     def cancelled(self, job: Job) -> None:
         """The job was cancelled; it is run when the batch is run again."""
-        self.manifest.note(job.job_id, "cancelled")
+        self._note_end(job, "cancelled")
+
+    def _note_end(self, job: Job, state: str, **facts: Any) -> None:
+        """Write it down unless the batch is closed: the next run finds out for itself what became of the job."""
+        try:
+            self.manifest.note(job.job_id, state, **facts)
+        except SavingError:
+            if not self.manifest.closed:
+                raise
 
 
 def _free(path: Path) -> Path:

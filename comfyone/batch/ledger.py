@@ -137,14 +137,16 @@ class Ledger:
     def add_all(self, entries: Iterable[Entry], now: float) -> list[Job]:
         """Take jobs in, given by name, workflow and metadata; all of them or, when one is refused, none."""
         added: list[Job] = []
+        emptiness_told = self._emptiness_told
         try:
             for job_id, workflow, metadata in entries:
                 added.append(self.add(job_id, workflow, metadata, now))
-        except ValidationError:
+        except BaseException:  # entries may be made as we go, by somebody else's code
             for job in added:
                 self._ready.remove(job)
                 self._forget(job)
                 self._open -= 1
+            self._emptiness_told = emptiness_told
             raise
         return added
 

@@ -6,6 +6,7 @@ What is killed in the middle of a line leaves half a line at the end, which the 
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -29,11 +30,12 @@ else:
 __all__ = ["BatchBusyError", "BatchChangedError", "Manifest", "ManifestError", "Note", "discard", "sync_folder"]
 
 FORMAT = {"format": "comfyone-batch", "version": 1}
+_HELD = frozenset({errno.EAGAIN, errno.EACCES, errno.EDEADLK})  # what systems say of a lock that another process has
 _SPARE = 2  # so many lines for each job are let be before the file is written anew
 
 
 class ManifestError(ComfyOneError):
-    """A batch's manifest can't be read."""
+    """A batch's manifest can't be read, or not be locked."""
 
 
 class BatchBusyError(ComfyOneError):
@@ -82,7 +84,7 @@ class Manifest:
 
     Raises:
         BatchBusyError: Another process has it open.
-        ManifestError: It is no manifest, or a line in its middle is no JSON.
+        ManifestError: It is no manifest, a line in its middle is no JSON, or there can be no lock in its folder.
         OSError: It can't be read or written.
     """
 
@@ -108,9 +110,24 @@ class Manifest:
         self.close()
 
     def close(self) -> None:
-        """Let others have it."""
-        self._file.close()
+        """Let others have it. From now on, nothing can be written down."""
+        with self._guard:  # what is being written is written to its end
+            self._file.close()
         self._opened.close()
+
+    @property
+    def closed(self) -> bool:
+        """Whether others may have it."""
+        return self._file.closed
+
+    def check_open(self) -> None:
+        """Check that the batch is still ours.
+
+        Raises:
+            SavingError: It is closed.
+        """
+        if self.closed:
+            raise SavingError(f"{self.path} can't be written: the batch is closed", hint="run the batch again to go on")
 
     def plan(self, jobs: Iterable[Planned]) -> list[Note]:
         """Write down what is to be done; what is there already stays as it is.
@@ -175,7 +192,7 @@ class Manifest:
         except (ValueError, KeyError, TypeError) as error:
             raise ManifestError(
                 f"line {number} of {self.path} is none of a batch's manifest: {error!r}",
-                hint="use another folder, or put back a copy of the file",
+                hint="use another folder, put back a copy of the file, or begin anew with 'comfyone batch --again'",
             ) from error
 
     def _append(self, facts: Iterable[Mapping[str, Any]]) -> None:
@@ -183,6 +200,7 @@ class Manifest:
         if not content:
             return
         with self._guard:
+            self.check_open()
             end = self._file.seek(0, os.SEEK_END)
             try:
                 while content:
@@ -217,6 +235,7 @@ def discard(path: Path) -> None:
 
     Raises:
         BatchBusyError: Another process works on the batch.
+        ManifestError: There can be no lock in its folder.
         OSError: The manifest can't be removed.
     """
     if path.parent.is_dir():
@@ -241,7 +260,12 @@ def _lock_of(path: Path) -> Path:
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[IO[bytes]]:
-    """Hold a lock that ends with the process, however that ends."""
+    """Hold a lock that ends with the process, however that ends.
+
+    Raises:
+        BatchBusyError: Another process has it.
+        ManifestError: The system gives none.
+    """
     with path.open("a+b") as file:
         try:
             if sys.platform == "win32":
@@ -249,6 +273,11 @@ def _locked(path: Path) -> Iterator[IO[bytes]]:
             else:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
+            if error.errno not in _HELD:
+                raise ManifestError(
+                    f"the batch in {path.parent} can't be locked: {error}",
+                    hint="use a folder on a file system that has locks",
+                ) from error
             raise BatchBusyError(
                 f"another process works on the batch in {path.parent}", hint="wait for it, or use another folder"
             ) from error
@@ -288,7 +317,7 @@ def _changed(known: Note, note: Note) -> BatchChangedError:
     return BatchChangedError(
         f"job '{note.job_id}' has another workflow than when the batch was begun: {_difference(known, note)}",
         {"job_id": note.job_id, "before": _digest(known.workflow), "now": _digest(note.workflow)},
-        hint="give the job another name, or the batch another folder",
+        hint="give the job another name, or the batch another folder, or begin anew with 'comfyone batch --again'",
     )
 
 

@@ -96,7 +96,11 @@ class Keeper(Protocol):
         """
 
     def place(self, job: Job, filename: str, index: int, total: int) -> Path:
-        """Where a file of the job goes, given the server's name for it and its place among all of them."""
+        """Where a file of the job goes, given the server's name for it and its place among all of them.
+
+        Raises:
+            SavingError: It can't be written there.
+        """
 
     def completed(self, job: Job, entry: Mapping[str, Any], files: tuple[Path, ...]) -> None:
         """The job is done, and all its files are in their places.

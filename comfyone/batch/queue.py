@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from comfyone.batch.books import Bookkeeping
 from comfyone.batch.errand import Ask, Done, Errand, Step, Watch, errand
-from comfyone.batch.ledger import Assignment
+from comfyone.batch.ledger import Assignment, Event
 from comfyone.batch.ports import Client, Keeper
 from comfyone.errors import ComfyOneError
 from comfyone.transport.retry import RetryPolicy
@@ -193,18 +193,28 @@ class QueueManager(Bookkeeping[Client]):
             if self._speaker is not None:
                 return
             self._speaker = threading.get_ident()
-        while True:
-            with self._changed:
-                event = self._next_event()
-                if event is None:
-                    self._speaker = None
-                    self._changed.notify_all()
-                    return
-            for callback in tuple(self._listeners[event[0]]):
-                try:
-                    callback(event[1])
-                except Exception as error:  # noqa: BLE001  somebody else's code, and no reason to stop
-                    self._complain(event[0], callback, error)
+        try:
+            while (event := self._event_to_tell()) is not None:
+                for callback in tuple(self._listeners[event[0]]):
+                    try:
+                        callback(event[1])
+                    except Exception as error:  # noqa: BLE001  somebody else's code, and no reason to stop
+                        self._complain(event[0], callback, error)
+        finally:
+            self._fall_silent()  # after a KeyboardInterrupt, somebody else tells the rest
+
+    def _event_to_tell(self) -> Event | None:
+        with self._changed:
+            event = self._next_event()
+            if event is None:
+                self._fall_silent()  # under one guard: what happens from now on is told by whoever did it
+            return event
+
+    def _fall_silent(self) -> None:
+        with self._changed:
+            if self._speaker == threading.get_ident():
+                self._speaker = None
+                self._changed.notify_all()
 
 
 def _carried_out(flow: Errand, client: Client) -> Done | None:

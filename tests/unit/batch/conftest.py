@@ -11,6 +11,7 @@ from inspect import isawaitable
 from typing import Any, TypeAlias
 
 import pytest
+from loguru import logger
 
 from comfyone.batch.aio import AsyncQueueManager
 from comfyone.batch.queue import QueueManager
@@ -91,6 +92,17 @@ def sandboxes() -> Iterator[Callable[..., Sandbox]]:
 @pytest.fixture
 def sandbox(sandboxes: Callable[..., Sandbox]) -> Sandbox:
     return sandboxes()
+
+
+@pytest.fixture
+def log() -> Any:
+    """Lines of ours, as they are logged."""
+    lines: list[str] = []
+    logger.enable("comfyone")
+    sink = logger.add(lambda message: lines.append(str(message)), format="{message}", filter="comfyone")
+    yield lines
+    logger.remove(sink)
+    logger.disable("comfyone")
 
 
 async def until(holds: Callable[[], Any], what: str = "it") -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
 from itertools import count
+from threading import Lock
 from typing import Any
 
 import pytest
@@ -109,6 +110,23 @@ def test_a_list_with_one_bad_workflow_adds_nothing() -> None:
     assert books.jobs() == []
     assert books.empty
     assert books.take(0.0) is None
+
+
+def test_a_list_that_breaks_off_adds_nothing_whatever_broke_it() -> None:
+    books = ledger()
+    books.tell_emptiness()
+
+    def entries() -> Iterator[tuple[str, dict[str, Any], None]]:
+        yield "a", GRAPH, None
+        raise RuntimeError("out of ideas")
+
+    with pytest.raises(RuntimeError, match="out of ideas"):
+        books.add_all(entries(), 0.0)
+    with pytest.raises(TypeError, match="pickle"):
+        books.add_all([("a", GRAPH, None), ("b", {"1": Lock()}, None)], 0.0)
+    books.tell_emptiness()
+    assert (books.jobs(), books.empty, books.take(0.0), events(books)) == ([], True, None, ["queue_empty"])
+    assert books.add("a", GRAPH, None, 0.0).job_id == "a"
 
 
 def test_the_least_busy_server_gets_the_next_job_and_equals_take_turns() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -88,7 +89,7 @@ def test_a_job_with_another_workflow_is_refused_and_the_difference_is_named(path
         manifest.plan(JOBS)
         with pytest.raises(BatchChangedError, match=r"'a' .* 3\.inputs\.seed was 1 and is 5 \(give the job another"):
             manifest.plan([Planned("a", graph(5))])
-        with pytest.raises(BatchChangedError, match=r"9\.class_type was 'absent' and is 'SaveImage'"):
+        with pytest.raises(BatchChangedError, match=r"9\.class_type was 'absent' and is 'SaveImage'.*batch --again"):
             manifest.plan([Planned("a", {**graph(1), "9": {"class_type": "SaveImage"}})])
         assert manifest.plan(JOBS)[0].metadata == {"parameters": {"3.seed": 1}}
 
@@ -120,7 +121,7 @@ def test_jobs_that_cannot_be_kept_are_refused(path: Path, jobs: list[Planned], t
 def test_a_file_that_is_no_manifest_is_left_alone(path: Path, content: bytes) -> None:
     path.parent.mkdir()
     path.write_bytes(content)
-    with pytest.raises(ManifestError, match=r"line \d of .*manifest\.jsonl"):
+    with pytest.raises(ManifestError, match=r"line \d of .*manifest\.jsonl.*'comfyone batch --again'"):
         Manifest(path)
     assert path.read_bytes() == content
 
@@ -135,6 +136,39 @@ def test_another_process_cannot_work_on_the_batch_meanwhile_and_can_after_a_kill
             Manifest(path)
         other.kill()
     assert notes(path) == {}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="locks as on POSIX")
+@pytest.mark.parametrize(
+    ("number", "error", "told"),
+    [
+        (errno.EACCES, BatchBusyError, "another process works on the batch"),
+        (errno.ENOLCK, ManifestError, "can't be locked: .*No locks.* \\(use a folder on a file system"),
+    ],
+)
+def test_a_lock_that_the_system_does_not_give_is_told_as_what_it_is(
+    path: Path, monkeypatch: pytest.MonkeyPatch, number: int, error: type[Exception], told: str
+) -> None:
+    def refused(file: object, operation: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", refused)
+    with pytest.raises(error, match=told):
+        Manifest(path)
+
+
+def test_a_batch_that_is_closed_takes_nothing_more(path: Path) -> None:
+    with Manifest(path) as manifest:
+        manifest.plan(JOBS)
+        assert not manifest.closed
+    before = path.read_bytes()
+    assert manifest.closed
+    with pytest.raises(SavingError, match=r"the batch is closed \(run the batch again"):
+        manifest.note("a", "sent", prompt_id="p", server="s")
+    with pytest.raises(SavingError, match="the batch is closed"):
+        manifest.plan([Planned("c", graph(3))])
+    assert manifest.notes["a"].state == "planned"
+    assert path.read_bytes() == before
 
 
 def test_a_batch_is_forgotten_unless_somebody_works_on_it(path: Path) -> None:
@@ -259,3 +293,22 @@ def test_after_a_failure_the_prompt_is_looked_for_again_only_if_it_may_be_there(
     assert folder.manifest.notes["b"].prompt_id is None
     lines = (folder.folder / "manifest.jsonl").read_bytes().splitlines()
     assert json.loads(lines[-1]) == {"job": "b", "state": "failed", "error": "bad"}
+
+
+def test_a_folder_that_is_closed_is_left_alone_by_whoever_is_late(folder: BatchFolder) -> None:
+    folder.manifest.plan([Planned("owl", graph())])
+    late = job("owl", prompt_id="p", server="s", error="alas")
+    path = folder.place(late, "x.png", 0, 1)
+    path.write_bytes(b"picture")
+    folder.close()
+    before = (folder.folder / "manifest.jsonl").read_bytes()
+    folder.failed(late)
+    folder.cancelled(late)
+    for work in (
+        lambda: folder.sending(late),
+        lambda: folder.place(late, "x.png", 0, 1),
+        lambda: folder.completed(late, {"outputs": {}}, (path,)),
+    ):
+        with pytest.raises(SavingError, match="the batch is closed"):
+            work()
+    assert (folder.folder / "manifest.jsonl").read_bytes() == before

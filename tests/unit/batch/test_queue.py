@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from loguru import logger
 
 from comfyone.batch.books import QueueStoppedError, QueueTimeoutError
 from comfyone.batch.jobs import Job, JobStatus
@@ -19,18 +18,7 @@ from comfyone.errors import ComfyExecutionError, PromptRejectedError, ServerUnre
 from comfyone.utils.outputs import extract_output_images
 from tests.graphs import empty, failing, node, sleeping, slow, text_to_image, tiny
 
-from .conftest import Colour, runs, until
-
-
-@pytest.fixture
-def log() -> Any:
-    """Lines of ours, as they are logged."""
-    lines: list[str] = []
-    logger.enable("comfyone")
-    sink = logger.add(lambda message: lines.append(str(message)), format="{message}", filter="comfyone")
-    yield lines
-    logger.remove(sink)
-    logger.disable("comfyone")
+from .conftest import PATIENCE, Colour, runs, until
 
 
 @pytest.mark.seed("S2-4", "S2-5", "S2-42", "S2-57", "S2-66", "S2-70")
@@ -579,6 +567,29 @@ async def test_an_event_that_does_not_exist_only_warns(colour: Colour, sandbox: 
     queue.on("job_exploded", print)
     assert "'job_exploded'" in log[-1]
     assert "queue_empty" in log[-1]
+
+
+async def test_a_callback_that_is_interrupted_silences_no_other(colour: Colour, sandbox: Sandbox) -> None:
+    queue = await colour.queue(sandbox)
+    told: list[str] = []
+
+    def interrupted(job: Job) -> None:
+        told.append(job.job_id)
+        if job.job_id == "a":
+            raise Interrupt
+
+    queue.on("job_cancelled", interrupted)
+    for name in "ab":
+        queue.add_job(name, tiny())
+    with pytest.raises(Interrupt):
+        await colour.call(queue.cancel_job, "a")
+    assert await colour.call(queue.cancel_job, "b")
+    await colour.call(queue.wait_for_completion, PATIENCE)
+    assert told == ["a", "b"]
+
+
+class Interrupt(BaseException):
+    """As KeyboardInterrupt, which no event loop lets through unharmed."""
 
 
 async def test_a_callback_may_use_the_queue(colour: Colour, sandbox: Sandbox) -> None:
