@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -66,12 +66,17 @@ class DeclaredInput:
             "string": isinstance(value, str),
             "boolean": isinstance(value, bool),
             "integer": isinstance(value, int) and not isinstance(value, bool),
-            "number": isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value),
+            "number": isinstance(value, int | float) and not isinstance(value, bool) and _is_finite(value),
         }[self.kind]
         if not fits or (self.choices is not None and value not in self.choices):
             return False
         too_low = self.minimum is not None and not isinstance(value, str) and value < self.minimum
         return not too_low and not (self.maximum is not None and not isinstance(value, str) and value > self.maximum)
+
+
+def _is_finite(value: float) -> bool:
+    """Whether it is a number to everybody; Python alone has whole ones beyond the greatest of the others."""
+    return abs(value) <= sys.float_info.max
 
 
 def declared_inputs(

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Literal
 
+from comfyone.errors import ValidationError
+
 __all__ = [
     "UI_FORMAT",
     "Graph",
@@ -27,6 +29,18 @@ __all__ = [
 ]
 
 Graph = Mapping[str, Mapping[str, Any]]
+
+MAX_DEPTH = 10_000
+"""Arrays and objects within each other; no JSON is read that has more."""
+
+_KINDS: tuple[tuple[type | tuple[type, ...], str], ...] = (
+    (dict, "an object"),
+    (list, "an array"),
+    (str, "a string"),
+    (bool, "a boolean"),  # before numbers, which it counts as
+    ((int, float), "a number"),
+    (type(None), "null"),
+)
 
 UI_FORMAT = "this is a workflow saved for ComfyUI's editor, not for its API; export it with 'Save (API format)'"
 
@@ -151,15 +165,24 @@ def node_title(node: Mapping[str, Any]) -> str | None:
 
 
 def copied(value: Any) -> Any:
-    """A copy of JSON in which no two places share anything; so a change in one is a change in one."""
-    if isinstance(value, Mapping):
-        return {key: copied(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [copied(each) for each in value]
-    return value
+    """A copy of JSON in which no two places share anything; so a change in one is a change in one.
+
+    Raises:
+        ValidationError: It is nested without end.
+    """
+    whole = [value]
+    waiting: list[tuple[Any, int]] = [(whole, 0)]  # copies that still hold the originals, and how deep they lie
+    while waiting:
+        held, depth = waiting.pop()
+        if depth > MAX_DEPTH:
+            raise ValidationError(f"it is nested more than {MAX_DEPTH:,} deep", hint="see whether it holds itself")
+        for key, each in held.items() if isinstance(held, dict) else enumerate(held):
+            if isinstance(each, Mapping | list):
+                held[key] = own = list(each) if isinstance(each, list) else dict(each)
+                waiting.append((own, depth + 1))
+    return whole[0]
 
 
 def kind_of(value: Any) -> str:
-    """A value's kind in JSON, in words."""
-    names = {dict: "an object", list: "an array", str: "a string", bool: "a boolean", type(None): "null"}
-    return names.get(type(value), "a number")
+    """A value's kind in JSON, in words; what JSON has no word for by the name of its class."""
+    return next((name for kind, name in _KINDS if isinstance(value, kind)), f"a Python {type(value).__name__}")

@@ -11,7 +11,7 @@ from comfyone.errors import ValidationError
 from comfyone.graph.catalog import Catalog, read_catalog
 from comfyone.graph.document import Graph, copied, is_link, links_of, needed_by, node_title
 from comfyone.graph.spelling import nearest, or_nearest
-from comfyone.graph.structure import require_graph
+from comfyone.graph.structure import check_usable, require_graph
 from comfyone.graph.values import spelled
 
 __all__ = [
@@ -71,10 +71,12 @@ def node_of(graph: Mapping[str, Any], node_id: str) -> Any:
     """The node of an id.
 
     Raises:
-        NodeNotFoundError: There is none; the message names those that there are.
+        NodeNotFoundError: There is none; the message names those that there are, or says why it is no graph.
     """
-    if node_id in graph:
+    if isinstance(graph, Mapping) and node_id in graph:
         return graph[node_id]
+    if why := _no_graph(graph):
+        raise NodeNotFoundError(f"there is no node {node_id!r}: {why}", {"node_id": node_id})
     listed = ", ".join(f"{each} ({_class_of(node)})" for each, node in list(graph.items())[:MAX_NAMED])
     more = f" and {len(graph) - MAX_NAMED} more" if len(graph) > MAX_NAMED else ""
     near = nearest(node_id, graph) if isinstance(node_id, str) else ()
@@ -83,6 +85,15 @@ def node_of(graph: Mapping[str, Any], node_id: str) -> Any:
         {"node_id": node_id},
         hint=f"its nodes are: {listed}{more}" if graph else "it has no nodes at all",
     )
+
+
+def _no_graph(graph: Any) -> str | None:
+    """Why what was given for a graph is none, if it isn't only that some of its nodes are incomplete."""
+    problems = check_usable(dict(graph) if isinstance(graph, Mapping) else graph) if graph != {} else []
+    if not problems:
+        return None
+    some_node = isinstance(graph, Mapping) and any(isinstance(node, Mapping) for node in graph.values())
+    return problems[0].message if problems[0].node_id is None or not some_node else None
 
 
 def find_nodes(

@@ -105,6 +105,8 @@ def read_json(data: bytes, what: str) -> Any:
             {"line": error.lineno, "column": error.colno},
             hint="the file is empty" if not text.strip() else "see whether it was saved to its end",
         ) from None
+    except ValueError as error:  # Python reads no number of thousands of digits
+        raise GraphFileError(f"{what} holds a number that is too long: {error}") from None
     except RecursionError:
         raise GraphFileError(f"{what} is nested too deeply to be a workflow") from None
 

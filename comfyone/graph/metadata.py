@@ -168,7 +168,7 @@ def _gathered(texts: Texts) -> tuple[dict[str, str], bool]:
     room = MAX_TEXT
     try:
         for name, text in texts:
-            room -= len(text)
+            room -= len(name) + len(text)
             if room < 0:
                 break  # it is made of texts, to fill memory
             gathered.setdefault(_text(name).lower(), _text(text))

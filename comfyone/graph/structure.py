@@ -93,6 +93,8 @@ def _not_json(text: str | bytes) -> str:
         json.loads(text)
     except ValueError as error:
         return f" (which is no JSON either: {error})"
+    except RecursionError:
+        return " (which is nested too deeply to be a workflow)"
     return ""
 
 

@@ -21,6 +21,7 @@ from comfyone.graph.convert.editor import (
     PATCHES_PROMPT,
     PRIMITIVE,
     SAVES_FILES,
+    NestedTooDeeply,
     choose_alternatives,
     fill_in,
 )
@@ -35,6 +36,8 @@ __all__ = ["convert"]
 _EDITOR_ALONE = NOTES | PASSED_ON | {PRIMITIVE, "GetNode", "SetNode"}
 _SAVE_AGAIN = "open the file in this server's editor, check the node and save it again"
 MAX_DEPTH = 32
+MAX_NODES = 100_000
+"""Nodes of all subgraphs, at all the places where these stand: a small file can name more than any memory holds."""
 
 
 def convert(
@@ -79,10 +82,12 @@ class _Run:
         self.reasons: list[Reason] = []
         self._rng = rng
         self._now = now
+        self._walked = 0
 
     def walk(self, scope: Scope, around: tuple[str, ...]) -> Iterator[tuple[Scope, Node]]:
         """The nodes that are to run, those of subgraphs where the subgraph stands."""
         for node in scope.sheet.nodes.values():
+            self._count()
             where = scope.id_of(node)
             inside = self.tracer.inner(scope, node)
             if not node.active:
@@ -95,6 +100,12 @@ class _Run:
             else:
                 self._check_promoted(scope, node, where)
                 yield from self.walk(inside, (*around, node.type))
+
+    def _count(self) -> None:
+        self._walked += 1
+        if self._walked > MAX_NODES:
+            text = f"its subgraphs, each at every place where it stands, come to more than {MAX_NODES:,} nodes"
+            raise ConversionError([Reason(text, "use fewer instances of subgraphs that hold others")])
 
     def _check_promoted(self, scope: Scope, node: Node, where: str) -> None:
         """Values on an instance that are more than the widgets on it may belong to any of them."""
@@ -248,7 +259,11 @@ class _Run:
     def _text(self, scope: Scope, node: Node, cls: NodeClass, spec: InputSpec, value: str, promoted: bool) -> str:
         where = scope.id_of(node)
         if spec.options.get("dynamicPrompts") is True and not promoted:
-            chosen = choose_alternatives(value, self._rng)
+            try:
+                chosen = choose_alternatives(value, self._rng)
+            except NestedTooDeeply as error:
+                self._refuse(node, where, f"has alternatives in '{spec.name}' that {error}", "write them side by side")
+                return value
             if chosen != value:
                 self._note(
                     node, where, f"'{spec.name}' holds alternatives or comments; this was chosen: {chosen!r}", "prompt"

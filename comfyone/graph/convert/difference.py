@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from comfyone.graph.document import Graph
+from comfyone.graph.structure import require_graph
 
 __all__ = ["Change", "Difference", "diff"]
 
@@ -50,7 +51,14 @@ class Difference:
 
 
 def diff(before: Graph, after: Graph) -> Difference:
-    """Compare two graphs node by node. A node whose class differs counts as another node; titles don't count."""
+    """Compare two graphs node by node. A node whose class differs counts as another node; titles don't count.
+
+    Raises:
+        GraphError: One of them is no graph in API format. An empty one is taken for a graph without nodes.
+    """
+    for graph in (before, after):
+        if graph != {}:
+            require_graph(graph)
     kept = [node_id for node_id in before if node_id in after and _class(before[node_id]) == _class(after[node_id])]
     return Difference(
         added=tuple((each, _class(after[each])) for each in after if each not in kept),

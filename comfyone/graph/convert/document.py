@@ -5,7 +5,6 @@ Nothing is interpreted here but shapes: links are arrays or objects, ids numbers
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -228,9 +227,11 @@ def _id(value: Any) -> str | None:
 
 
 def _whole(value: Any) -> int | None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool):
         return None
-    return int(value) if int(value) == value else None
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else None
+    return value if isinstance(value, int) else None
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

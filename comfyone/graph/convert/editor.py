@@ -21,6 +21,7 @@ __all__ = [
     "RENAMED",
     "SAVES_FILES",
     "WIDGETS",
+    "NestedTooDeeply",
     "choose_alternatives",
     "fill_in",
 ]
@@ -79,10 +80,17 @@ SAVES_FILES = frozenset(
 )
 """Classes in whose ``filename_prefix`` the editor fills in dates and values of other nodes."""
 
-_COMMENT = re.compile(r"/\*[\s\S]*?\*/|//.*")
+MAX_NESTED = 200
+"""Braces within braces in a prompt; nobody writes more, and each level is read anew."""
+
+_COMMENT = re.compile(r"/\*|//.*")
 _PLACEHOLDER = re.compile(r"%([^%]+)%")
 _DATE_PART = re.compile(r"dd?|MM?|hh?|mm?|ss?|yyy?y?")
 _NO_FILE_NAME = re.compile(r"[/?<>\\:*|\"\x00-\x1f\x7f]")
+
+
+class NestedTooDeeply(ValueError):
+    """Alternatives stand within alternatives without end."""
 
 
 def choose_alternatives(text: str, rng: random.Random | None) -> str:
@@ -90,16 +98,36 @@ def choose_alternatives(text: str, rng: random.Random | None) -> str:
 
     Args:
         rng: What chooses; None takes the first alternative.
+
+    Raises:
+        NestedTooDeeply: There are more than `MAX_NESTED` pairs of braces within each other.
     """
-    return _Prompt(_COMMENT.sub("", text), rng).outside()
+    return _Prompt(_without_comments(text), rng).outside()
+
+
+def _without_comments(text: str) -> str:
+    """The text without ``/* … */`` and ``// …``; what isn't closed is none. Each place is looked at once."""
+    last, parts, begin, at = text.rfind("*/"), [], 0, 0
+    while found := _COMMENT.search(text, at):
+        at = found.end()
+        if found[0] == "/*":
+            if last < at:
+                continue
+            at = text.index("*/", at) + 2
+        parts.append(text[begin : found.start()])
+        begin = at
+    return "".join([*parts, text[begin:]])
 
 
 class _Prompt:
     """Reads a prompt once, from its beginning to its end."""
 
-    def __init__(self, text: str, rng: random.Random | None) -> None:
+    def __init__(self, text: str, rng: random.Random | None, depth: int = 0) -> None:
+        if depth > MAX_NESTED:
+            raise NestedTooDeeply(f"stand within each other more than {MAX_NESTED} times")
         self._text = text
         self._rng = rng
+        self._depth = depth
         self._at = 0
 
     def outside(self) -> str:
@@ -110,17 +138,18 @@ class _Prompt:
         return re.sub(r"\\([{}|])", r"\1", "".join(parts))
 
     def _choice(self) -> str:
-        options, depth = [""], 0
+        options: list[list[str]] = [[]]
+        depth = 0
         while (char := self._next()) is not None:
             if char == "}" and depth == 0:
                 break
             if char == "|" and depth == 0:
-                options.append("")
+                options.append([])
                 continue
             depth += {"{": 1, "}": -1}.get(char, 0)
-            options[-1] += char
+            options[-1].append(char)
         chosen = self._rng.choice(options) if self._rng else options[0]
-        return _Prompt(chosen, self._rng).outside()
+        return _Prompt("".join(chosen), self._rng, self._depth + 1).outside()
 
     def _next(self) -> str | None:
         """The next character, or one that is escaped together with its backslash."""

@@ -10,7 +10,8 @@ from comfyone.graph.media.source import MAX_TEXT, Source, Texts
 
 __all__ = ["glb_texts", "is_safetensors", "safetensors_texts", "svg_texts"]
 
-_CDATA = re.compile(rb"<metadata[^>]*>\s*<!\[CDATA\[(.*?)\]\]>\s*</metadata>", re.DOTALL)
+_SPACE = re.compile(rb"\s*")
+_CDATA = b"<![CDATA["
 
 
 def is_safetensors(source: Source) -> bool:
@@ -35,9 +36,31 @@ def glb_texts(source: Source) -> Texts:
 
 
 def svg_texts(source: Source) -> Texts:
-    found = _CDATA.search(source.start(MAX_TEXT))
-    if found:
-        yield from _texts(_object(found[1]))
+    yield from _texts(_object(_character_data(source.start(MAX_TEXT))))
+
+
+def _character_data(data: bytes) -> bytes:
+    """What stands in ``<metadata><![CDATA[…]]></metadata>``. Each byte is looked at once, however often that begins."""
+    at = 0
+    while (at := data.find(b"<metadata", at)) >= 0 and (at := data.find(b">", at) + 1) > 0:
+        at = _after_space(data, at)
+        if data.startswith(_CDATA, at):
+            return _up_to_end(data, at + len(_CDATA))
+    return b""
+
+
+def _up_to_end(data: bytes, begin: int) -> bytes:
+    end = begin
+    while (end := data.find(b"]]>", end)) >= 0:
+        if data.startswith(b"</metadata>", _after_space(data, end + 3)):
+            return data[begin:end]
+        end += 3
+    return b""
+
+
+def _after_space(data: bytes, at: int) -> int:
+    found = _SPACE.match(data, at)
+    return found.end() if found else at
 
 
 def _object(data: bytes) -> dict[str, Any]:

@@ -74,6 +74,7 @@ def _exif_texts(data: bytes) -> Texts:
 
 
 def _ascii_tags(data: bytes, order: str) -> Iterator[bytes]:
+    room = len(data)  # entries may all point to the same place, and be many
     (directory,) = struct.unpack_from(f"{order}I", data, 4)
     (count,) = struct.unpack_from(f"{order}H", data, directory)
     for index in range(count):
@@ -81,4 +82,8 @@ def _ascii_tags(data: bytes, order: str) -> Iterator[bytes]:
         _, kind, length = struct.unpack_from(f"{order}HHI", data, place)
         if kind in _TEXT_TYPES:
             begin = place + 8 if length <= 4 else struct.unpack_from(f"{order}I", data, place + 8)[0]
-            yield data[begin : begin + length]
+            text = data[begin : begin + length]
+            room -= len(text)
+            if room < 0:
+                raise Truncated("texts that lie over each other")
+            yield text

@@ -79,6 +79,8 @@ def mp3_texts(source: Source) -> Texts:
     if flags & 0x80 and version == 3:
         data = data.replace(b"\xff\0", b"\xff")
     if flags & 0x40:
+        if len(data) < 4:
+            raise Truncated(f"extended header of {len(data)} bytes")
         length = struct.unpack_from(">I", data)[0] + 4 if version == 3 else _syncsafe(data[:4])
         data = data[length:]
     yield from _frames(data, version)

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+
 from comfyone.graph.convert import diff
+from comfyone.graph.structure import GraphError
 from tests import graphs
 
 
@@ -46,3 +51,15 @@ def test_true_is_not_one_but_one_and_one_point_zero_are_equal() -> None:
 
     assert not diff(with_size(1), with_size(1.0))
     assert str(diff(with_size(1), with_size(True))) == "~ 1 N.size: 1 → True"
+
+
+@pytest.mark.parametrize("other", [{"nodes": [], "links": [], "version": 0.4}, {"1": 5}, [1]])
+def test_what_is_no_graph_has_no_difference(other: Any) -> None:
+    with pytest.raises(GraphError):
+        diff(graphs.tiny(), other)
+    with pytest.raises(GraphError):
+        diff(other, graphs.tiny())
+
+
+def test_nothing_differs_from_a_graph_by_all_its_nodes() -> None:
+    assert [key for key, _ in diff({}, graphs.tiny()).added] == ["1", "2", "3"]

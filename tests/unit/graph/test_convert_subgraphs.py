@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
-from comfyone.graph.convert import ConversionError, convert
+from comfyone.graph.convert import ConversionError, conversion, convert
 from tests.unit.graph.saved import (
     INNER_SUBGRAPH,
     SUBGRAPH,
@@ -223,3 +224,14 @@ def test_more_values_on_an_instance_than_widgets_are_refused() -> None:
 
     with pytest.raises(ConversionError, match=r"node 2 .* was saved with 3 values for the 2 widgets"):
         painted(instance)
+
+
+def test_subgraphs_that_double_at_every_level_are_refused_before_they_fill_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(conversion, "MAX_NODES", 5000)  # the real number takes seconds
+    keys = [f"{level:08d}-2222-4333-8444-555555555555" for level in range(32)]
+    doubling = [subgraph(key, [node(1, inner), node(2, inner)], []) for key, inner in pairwise(keys)]
+    file = old([node(1, keys[0])], [], definitions={"subgraphs": [*doubling, subgraph(keys[-1], [empty(1)], [])]})
+    with pytest.raises(ConversionError, match="come to more than 5,000 nodes"):
+        convert(file, object_info())

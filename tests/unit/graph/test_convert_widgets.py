@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from datetime import datetime
 from typing import Any
 
@@ -307,6 +308,7 @@ def test_an_older_name_of_a_class_is_the_one_that_the_server_has() -> None:
         ("an {owl", "an owl"),
         ("plain", "plain"),
         ("ends \\", "ends \\"),
+        ("/* gone /*/ kept // gone\n/*/ kept // gone", " kept \n/*/ kept "),
     ],
 )
 def test_prompts_are_sent_as_the_editor_sends_them(text: str, sent: str) -> None:
@@ -325,6 +327,30 @@ def test_alternatives_can_be_chosen_at_random() -> None:
     }
 
     assert sent == {"a", "b", "c"}
+
+
+@pytest.mark.parametrize("text", ["/*" * 100_000, "{" + "a" * 400_000 + "}", "/*//" * 50_000])
+def test_a_long_prompt_is_read_in_no_time(text: str) -> None:
+    mine = a_class({"text": ["STRING", {"dynamicPrompts": True}]})
+    begun = time.perf_counter()
+    converted("Mine", [text], Mine=mine)
+    assert time.perf_counter() - begun < 3
+
+
+def test_alternatives_within_each_other_without_end_are_refused() -> None:
+    mine = a_class({"text": ["STRING", {"dynamicPrompts": True}]})
+    assert converted("Mine", ["{" * 100 + "owl"], Mine=mine).graph["1"]["inputs"]["text"] == "owl"
+    with pytest.raises(ConversionError, match="alternatives in 'text' that stand within each other more than 200"):
+        converted("Mine", ["{" * 5000], Mine=mine)
+
+
+def test_numbers_of_no_sensible_size_in_a_file_are_no_crash() -> None:
+    file = lone("EmptyImage", [64, 64, 1, 10**400], mode=10**400)
+    file["nodes"].append({"id": float("inf"), "type": "Note"})
+    with pytest.raises(ConversionError, match="node number 2"):
+        convert(file, object_info())
+    del file["nodes"][1]
+    assert convert(file, object_info()).graph["1"]["inputs"]["color"] == 10**400
 
 
 def test_names_of_files_are_filled_in() -> None:

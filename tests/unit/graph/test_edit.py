@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from comfyone.errors import ValidationError
-from comfyone.graph.document import is_link, links_of
+from comfyone.graph.document import copied, is_link, links_of
 from comfyone.graph.edit import (
     ANYTHING,
     NodeIdTakenError,
@@ -79,6 +79,36 @@ def test_a_node_that_is_not_there_is_named_with_those_that_are() -> None:
         set_input({}, "4", "width", 8)
     with pytest.raises(NodeNotFoundError, match="and 8 more"):
         set_input({str(number): node("A") for number in range(20)}, "x", "width", 8)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"last_node_id": 9, "last_link_id": 9, "nodes": [{"id": 6}], "links": []}, "saved for ComfyUI's editor"),
+        ({"prompt": tiny()}, "under 'prompt'"),
+        ({"a": 1}, "node 'a' is a number"),
+        ([tiny()], "not an array"),
+    ],
+)
+def test_what_is_no_graph_is_not_searched_for_nodes(given: Any, told: str) -> None:
+    with pytest.raises(NodeNotFoundError, match="no node '6'.*" + told) as caught:
+        set_input(given, "6", "width", 8)
+    assert "its nodes are" not in str(caught.value)
+
+
+def test_a_copy_of_what_has_no_end_is_refused_and_a_deep_one_is_made() -> None:
+    deep: list[Any] = []
+    for _ in range(5000):
+        deep = [deep]
+    other = copied(deep)
+    for _ in range(5000):
+        assert other is not deep
+        deep, other = deep[0], other[0]
+    assert other == []
+    endless: dict[str, Any] = {}
+    endless["one"] = endless["other"] = endless
+    with pytest.raises(ValidationError, match="nested more than"):
+        copied(endless)
 
 
 def test_what_one_output_needs_is_cut_out() -> None:
@@ -162,8 +192,8 @@ def test_any_cutting_is_sound_and_shares_nothing(graph: Graph) -> None:
         assert node_id in part
         assert check_links(part) == []
         part[node_id]["inputs"]["changed"] = True
-    copied = copy_graph(graph)
-    copied[next(iter(graph))]["inputs"]["changed"] = True
+    copy_ = copy_graph(graph)
+    copy_[next(iter(graph))]["inputs"]["changed"] = True
     assert graph == before
 
 

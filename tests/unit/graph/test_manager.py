@@ -76,6 +76,7 @@ def test_a_file_that_is_not_there_is_named_with_its_neighbours(tmp_path: Path) -
         (b"\x89PNG\r\n\x1a\n", "a PNG picture.*read_workflow"),
         (b'{"1": "\xff"}', "no text in UTF-8: byte 7 is 0xff"),
         (b"[" * 200_000, "nested too deeply"),
+        (b'{"1": ' + b"9" * 5000 + b"}", "a number that is too long"),
     ],
 )
 def test_a_file_that_is_no_workflow_says_where(tmp_path: Path, content: bytes, expected: str) -> None:
@@ -149,6 +150,9 @@ def test_a_sound_workflow_is_valid() -> None:
         ([], "a graph is a JSON object, not an array"),
         (None, "not null"),
         ({}, "no nodes"),
+        (("a", "b"), "not a Python tuple"),
+        (Path("flow.json"), "not a Python PosixPath"),
+        ("[" * 200_000, "this is its text (which is nested too deeply"),
         ({"1": "node"}, "node '1' is a string, not an object"),
         ({"1": {"inputs": {}}}, "node '1' has no 'class_type'"),
         ({"1": {"class_type": "A"}}, "node '1' has no 'inputs' object"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import struct
+import time
 import tracemalloc
 import zlib
 from collections.abc import Callable
@@ -319,6 +320,48 @@ def test_a_length_beyond_the_end_is_not_believed() -> None:
     liar = whole[: len(FTYP)] + struct.pack(">I", 2**31) + whole[len(FTYP) + 4 :]
     with pytest.raises(NoWorkflowError, match="damaged"):
         read_metadata(liar)
+
+
+@pytest.mark.parametrize("version", [3, 4])
+def test_an_extended_header_that_is_cut_off_is_damage(version: int) -> None:
+    with pytest.raises(NoWorkflowError, match="damaged"):
+        read_metadata(b"ID3" + bytes([version, 0, 0x40]) + syncsafe(2) + bytes(2))
+
+
+def test_long_names_fill_memory_no_more_than_long_texts() -> None:
+    size = 2**24 - 100
+    held = struct.pack("<III", 0, 1, size - 12) + b"x" * (size - 12)
+    long = struct.pack(">I", 4 << 24 | size) + held
+    whole = flac()
+    assert read_workflow(whole[:4] + long * (MAX_TEXT // 2**24 - 1) + whole[4:]) == PROMPT
+    with pytest.raises(NoWorkflowError):
+        read_metadata(whole[:4] + long * (MAX_TEXT // 2**24 + 1) + whole[4:])
+
+
+def test_entries_that_lie_over_each_other_are_damage() -> None:
+    size, count = 100_000, 3000
+    entry = struct.pack("<HHII", 0x0110, 2, size, 0)
+    block = b"II*\0" + struct.pack("<IH", 8, count) + entry * count
+    chunk = b"EXIF" + struct.pack("<I", size) + block.ljust(size, b"\1")
+    begun = time.perf_counter()
+    with pytest.raises(NoWorkflowError, match="damaged"):
+        read_metadata(b"RIFF" + struct.pack("<I", len(chunk) + 4) + b"WEBP" + chunk)
+    assert time.perf_counter() - begun < 1
+
+
+@pytest.mark.parametrize("unit", [b"<metadata", b"<metadata>  ", b"<metadata><![CDATA[", b"<metadata><![CDATA[]]>"])
+def test_a_drawing_that_never_ends_what_it_begins_is_read_in_no_time(unit: bytes) -> None:
+    begun = time.perf_counter()
+    with pytest.raises(NoWorkflowError):
+        read_metadata(b"<svg>" + unit * 100_000)
+    assert time.perf_counter() - begun < 2
+
+
+def test_a_drawing_with_other_metadata_before_and_an_end_within_is_read() -> None:
+    graph = {"1": node("A", text="[[0]]> and <metadata>")}
+    held = json.dumps({"prompt": graph}).encode()
+    drawing = b"<svg><metadata id='x'><rdf/></metadata><metadata a='b'> <![CDATA[" + held + b"]]>\n</metadata></svg>"
+    assert read_workflow(drawing) == graph
 
 
 @each_kind

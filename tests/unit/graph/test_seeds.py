@@ -60,6 +60,13 @@ def test_the_server_tells_of_more_seeds_and_their_limits() -> None:
     assert [found.name for found in find_seeds(graph)] == ["seed", "seed"]
 
 
+@pytest.mark.parametrize("bound", [float("inf"), float("nan"), 1e400])
+def test_a_limit_without_end_is_none(bound: float) -> None:
+    known = {"KSampler": {"input": {"required": {"seed": ["INT", {"min": -bound, "max": bound}]}}}}
+    [found] = find_seeds({"1": node("KSampler", seed=7)}, known)
+    assert (found.minimum, found.maximum) == (0, 2**32 - 1)
+
+
 def test_the_same_chance_gives_the_same_seeds() -> None:
     one = randomize(text_to_image("an owl"), random.Random(5))
     assert one == randomize(text_to_image("an owl"), random.Random(5))
