@@ -18,7 +18,7 @@ from comfyone.comfyui.events import message_of
 from comfyone.comfyui.futures import AsyncPromptFuture
 from comfyone.comfyui.records import Answered, SystemStats
 from comfyone.comfyui.results import AsyncExecution
-from comfyone.comfyui.tasks import AsyncLooker, SocketTask
+from comfyone.comfyui.tasks import AsyncLooker, Callers, SocketTask
 from comfyone.comfyui.tracking import Outcome
 from comfyone.comfyui.utils import read_json
 from comfyone.errors import ServerUnreachableError
@@ -42,7 +42,7 @@ class AsyncComfyUIClient(AsyncEndpoints):
         self._looker = AsyncLooker(self.book, self.transport, lambda: self.tracker is not None, self.logger)
         self._socket: SocketTask | None = None
         self._wanted = self.tracker == "websocket"  # until somebody disconnects it
-        self._callers: set[asyncio.Future[Any]] = set()
+        self._callers = Callers(self.logger)
 
     async def __aenter__(self) -> Self:
         return self
@@ -51,9 +51,15 @@ class AsyncComfyUIClient(AsyncEndpoints):
         await self.close()
 
     async def close(self) -> None:
-        """Disconnect, and stop following prompts: they go on, but futures that are not done are cancelled."""
+        """Disconnect, and stop following prompts: they go on, but futures that are not done are cancelled.
+
+        Callbacks that are coroutines get a moment to end. A closed client follows nothing again: `submit`, `future_of`
+        and `connect_websocket` raise a `ComfyOneError`.
+        """
+        self._closed = True
         await self.disconnect_websocket()
         await self._looker.close()
+        await self._callers.close(_CONNECT_SECONDS)
         await self.transport.close()
 
     # prompts
@@ -238,6 +244,7 @@ class AsyncComfyUIClient(AsyncEndpoints):
         Raises:
             ServerUnreachableError: It is not connected within 5 seconds, and nothing goes on trying.
         """
+        self._check_open()
         if self._socket is not None and self._socket.running:
             self.logger.warning(f"{self.ws_url} is connected already")
             return
@@ -258,6 +265,7 @@ class AsyncComfyUIClient(AsyncEndpoints):
 
     async def _follow(self) -> None:
         """Have a socket, if one is wanted and the server gives one."""
+        self._check_open()
         if not self._wanted:
             return
         if self._socket is None or not self._socket.running:
@@ -296,20 +304,9 @@ class AsyncComfyUIClient(AsyncEndpoints):
             try:
                 told = callback()
                 if inspect.isawaitable(told):
-                    self._await(told)
+                    self._callers.add(told)
             except Exception as error:  # noqa: BLE001  what a caller's callback does wrong must not end the reader
                 self.logger.error(f"a callback raised {type(error).__name__}: {error}")
-
-    def _await(self, told: Any) -> None:
-        """Have a callback that is a coroutine run beside us."""
-        task = asyncio.ensure_future(told)
-        self._callers.add(task)
-        task.add_done_callback(self._called)
-
-    def _called(self, task: asyncio.Future[Any]) -> None:
-        self._callers.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self.logger.error(f"a callback raised {type(error).__name__}: {error}")
 
     # inside
 

@@ -177,7 +177,8 @@ class ComfyAPIClient(AsyncComfyUIClient):
         if how != "websocket":
             await self.disconnect_websocket()
         self._wanted = how == "websocket"
-        await self._follow()
+        if how is not None:  # a tracker may be stopped after the client was closed
+            await self._follow()
         self.book.look_now()
         self._wake()
 

@@ -51,7 +51,12 @@ class ComfyUIClient(Endpoints):
         self.close()
 
     def close(self) -> None:
-        """Disconnect, and stop following prompts: they go on, but futures that are not done are cancelled."""
+        """Disconnect, and stop following prompts: they go on, but futures that are not done are cancelled.
+
+        A closed client follows nothing again: `submit`, `future_of` and `connect_websocket` raise a `ComfyOneError`.
+        """
+        with self._guard:
+            self._closed = True
         self.disconnect_websocket()
         self._looker.close()
 
@@ -234,6 +239,7 @@ class ComfyUIClient(Endpoints):
             ServerUnreachableError: It is not connected within 5 seconds, and nothing goes on trying.
         """
         with self._guard:
+            self._check_open()
             if self._socket is not None and self._socket.running:
                 self.logger.warning(f"{self.ws_url} is connected already")
                 return
@@ -256,6 +262,7 @@ class ComfyUIClient(Endpoints):
     def _follow(self) -> None:
         """Have a socket, if one is wanted and the server gives one."""
         with self._guard:
+            self._check_open()
             if not self._wanted or (self._socket is not None and self._socket.running):
                 return
             self._socket = socket = self._new_socket()

@@ -9,7 +9,7 @@ from urllib.parse import quote, urlsplit
 
 from comfyone.comfyui.callbacks import Callback, Callbacks, Listener
 from comfyone.comfyui.tracking import Book, Terms
-from comfyone.errors import InvalidArgumentError, ValidationError
+from comfyone.errors import ComfyOneError, InvalidArgumentError, ValidationError
 from comfyone.transport.call import Timeouts
 from comfyone.transport.endpoint import Credentials, Endpoint, Headers
 from comfyone.transport.retry import RetryPolicy
@@ -82,10 +82,20 @@ class Client:
         self.timeouts = Timeouts(min(Timeouts.parse(timeout).connect, _CONNECT_SECONDS), float(timeout))
         self.book = Book(self.terms)
         self.callbacks = Callbacks(self.logger)
+        self._closed = False
         self._prepare()
 
     def _prepare(self) -> None:
         """Make what the colour needs, once the settings are there."""
+
+    def _check_open(self) -> None:
+        """See that what is to be followed will be.
+
+        Raises:
+            ComfyOneError: The client was closed.
+        """
+        if self._closed:
+            raise ComfyOneError(f"{self!r} is closed, and follows no prompt any more", hint="make a new one")
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.base_url!r})"

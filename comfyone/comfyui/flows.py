@@ -208,7 +208,9 @@ def entry_of(prompt_id: str, outcome: Outcome) -> Mapping[str, Any]:
     if outcome.error is not None:
         raise outcome.error
     if outcome.entry is None:
-        raise ComfyExecutionError(prompt_id, f"prompt {prompt_id} was cancelled before it ran", interrupted=True)
+        raise ComfyExecutionError(
+            prompt_id, f"prompt {prompt_id} was cancelled, or its client was closed", interrupted=True
+        )
     return outcome.entry
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import aiohttp
 
@@ -19,12 +21,13 @@ from comfyone.transport.drive import drive_async
 from comfyone.transport.flow import Flow
 from comfyone.utils.logging import Log
 
-__all__ = ["AsyncLooker", "SocketTask"]
+__all__ = ["AsyncLooker", "Callers", "SocketTask"]
 
 _SILENCE = 20.0
 _LONGEST_DELAY = 30.0
 _AT_ONCE = 32
 """Looks for the ends of prompts that are under way at the same time."""
+_MOST_CALLBACKS = 1000
 
 
 class AsyncLooker:
@@ -59,12 +62,13 @@ class AsyncLooker:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        self._book.end(Outcome(cancelled=True))
+        self._book.close(Outcome(cancelled=True))
 
     async def look(self) -> None:
         """Look for all that is due now, and wait until it was looked for."""
         self._look()
-        await asyncio.gather(*self._tasks)
+        if self._tasks:  # others may wait for the same looks, so that nobody's cancellation ends them
+            await asyncio.wait(list(self._tasks))
 
     def _look(self) -> None:
         due = self._book.due(max(_AT_ONCE - len(self._tasks), 0))
@@ -103,6 +107,40 @@ class AsyncLooker:
         if self._timer is not None:
             self._timer.cancel()
         self._timer = loop.call_at(when, self.wake)
+
+
+class Callers:
+    """Callbacks that are coroutines, running beside the reader. There are not arbitrarily many at the same time."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._tasks: set[asyncio.Future[Any]] = set()
+
+    def add(self, told: Awaitable[Any]) -> None:
+        """Have it run."""
+        if len(self._tasks) >= _MOST_CALLBACKS:
+            self._log.error(f"{_MOST_CALLBACKS} callbacks have not ended yet; one more was not called")
+            if inspect.iscoroutine(told):
+                told.close()
+            return
+        task = asyncio.ensure_future(told)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    async def close(self, seconds: float) -> None:
+        """Wait until all have ended but the one that asks; what takes longer than that is cancelled."""
+        others = self._tasks - {asyncio.current_task()}
+        if not others:
+            return
+        _, late = await asyncio.wait(others, timeout=seconds)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
+
+    def _done(self, task: asyncio.Future[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._log.error(f"a callback raised {type(error).__name__}: {error}")
 
 
 class SocketTask:

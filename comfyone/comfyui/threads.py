@@ -57,7 +57,7 @@ class Looker:
             self._news.notify()
         if thread is not None and thread is not threading.current_thread():
             thread.join(_CONNECT_SECONDS)
-        self._book.end(Outcome(cancelled=True))
+        self._book.close(Outcome(cancelled=True))
 
     def look(self) -> None:
         """Look for all that is due now."""

@@ -130,6 +130,7 @@ class Book:
         self._guard = threading.Lock()
         self._watches: dict[str, _Watch] = {}
         self._listening = False
+        self._last: Outcome | None = None
         self._over: list[str] = []
         self._bound = math.inf  # nothing else is due before; finding out exactly takes a look at every watch
 
@@ -144,9 +145,12 @@ class Book:
     def watch(self, prompt_id: str, sink: Sink, total: int = 0) -> None:
         """Call ``sink`` once when the prompt has come to its end. Nothing is looked for before `sent`, or news of it."""
         with self._guard:
-            watch = self._watches.setdefault(prompt_id, _Watch(prompt_id))
-            watch.sinks.append(sink)
-            watch.total = total or watch.total
+            if self._last is None:
+                watch = self._watches.setdefault(prompt_id, _Watch(prompt_id))
+                watch.sinks.append(sink)
+                watch.total = total or watch.total
+                return
+        sink(self._last)
 
     def sent(self, prompt_id: str, *, earlier: bool = False) -> bool:
         """The server has the prompt. One that it has had since ``earlier`` may have ended already.
@@ -336,6 +340,12 @@ class Book:
             prompt_ids = list(self._watches)
         for prompt_id in prompt_ids:
             self._settle(prompt_id, outcome)
+
+    def close(self, outcome: Outcome) -> None:
+        """End every wait like this, and each that begins from now on."""
+        with self._guard:
+            self._last = outcome
+        self.end(outcome)
 
     def _known(self, prompt_ids: Iterable[str]) -> list[_Watch]:
         return [watch for prompt_id in prompt_ids if (watch := self._watches.get(prompt_id))]
