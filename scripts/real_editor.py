@@ -88,7 +88,10 @@ class Editor:
         await self._page.send_json({"id": number, "method": method, "params": params})
         async with asyncio.timeout(PATIENCE):
             while True:
-                message = json.loads((await self._page.receive()).data or "{}")
+                told = await self._page.receive()
+                if told.type is not aiohttp.WSMsgType.TEXT:
+                    raise EditorError(f"the browser has closed the connection ({told.type.name})")
+                message = json.loads(told.data)
                 if message.get("id") == number:
                     return dict(message.get("result", {}))
 

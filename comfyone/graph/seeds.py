@@ -9,9 +9,10 @@ from typing import Any
 
 from comfyone.errors import ValidationError
 from comfyone.graph.catalog import Catalog, InputSpec, read_catalog
-from comfyone.graph.document import Graph, is_link
+from comfyone.graph.document import Graph, is_link, kind_of
 from comfyone.graph.edit import copy_graph, node_of
-from comfyone.graph.structure import require_graph
+from comfyone.graph.spelling import nearest, or_nearest
+from comfyone.graph.structure import label, require_graph
 
 __all__ = [
     "RANDOM",
@@ -158,16 +159,19 @@ def set_seeds(
         seeds: A number, or what an earlier `Seeded` recorded. Seeds that a record doesn't name stay as they are.
 
     Raises:
-        SeedError: A seed is no whole number, or below -1.
+        SeedError: A seed is no whole number, or below -1; or a record has another form, or names an input that is not
+            there.
         NodeNotFoundError: A record names a node that the graph lacks.
         GraphError: It is no graph in API format.
         CatalogError: ``object_info`` is not the answer to ``GET /object_info``.
     """
     rng = rng or random.SystemRandom()
     inputs = {(found.node_id, found.name): found for found in find_seeds(graph, object_info)}
-    wanted = dict.fromkeys(inputs, seeds) if not isinstance(seeds, Mapping) else _by_input(graph, seeds)
-    if not isinstance(seeds, Mapping):
+    if isinstance(seeds, Mapping):
+        wanted = _by_input(graph, seeds, read_catalog(object_info or {}))
+    else:
         _check(seeds, "the seed")
+        wanted = dict.fromkeys(inputs, seeds)
     chosen = {}
     for key in [*inputs, *(key for key in wanted if key not in inputs)]:
         found = inputs.get(key) or SeedInput(*key, value=RANDOM)
@@ -176,10 +180,23 @@ def set_seeds(
     return _seeded(graph, chosen)
 
 
-def _by_input(graph: Graph, seeds: Seeds) -> dict[tuple[str, str], int]:
+def _by_input(graph: Graph, seeds: Seeds, catalog: Catalog) -> dict[tuple[str, str], int]:
     for node_id, named in seeds.items():
-        node_of(graph, node_id)
+        node = node_of(graph, node_id)
+        if not isinstance(named, Mapping):
+            raise SeedError(
+                f"the seeds of node '{node_id}' are {kind_of(named)}",
+                {"node_id": node_id},
+                hint=f'write {{"{node_id}": {{"seed": 7}}}}: node id → input → seed',
+            )
+        node_class = catalog.get(node["class_type"])
+        known = dict.fromkeys([*node["inputs"], *(node_class.inputs if node_class else ())])
         for name, seed in named.items():
+            if name not in known:
+                raise SeedError(
+                    f"{label(graph, node_id, name)} is not there{or_nearest(nearest(str(name), known))}",
+                    {"node_id": node_id, "input_name": name},
+                )
             _check(seed, f"the seed for input '{name}' of node '{node_id}'")
     return {(node_id, name): seed for node_id, named in seeds.items() for name, seed in named.items()}
 

@@ -12,6 +12,8 @@ __all__ = ["nearest", "or_nearest", "plain_path"]
 MOST = 3
 _FARTHEST = 0.6
 _CLOSELY = 300
+_LONGEST = 500
+"""Characters of a name; what is longer is a text, and comparing texts takes minutes."""
 
 
 def plain_path(name: str) -> str:
@@ -31,7 +33,8 @@ def nearest(name: str, known: Iterable[Any], most: int = MOST) -> tuple[str, ...
     wanted = _folded(name)
     last = wanted.rpartition("/")[2]
     found = folded.get(wanted, []) + [each for each in names if last and _folded(each).rpartition("/")[2] == last]
-    for near in get_close_matches(wanted, _alike(wanted, list(folded)), n=most, cutoff=_FARTHEST):
+    names_alone = [each for each in folded if len(each) <= _LONGEST] if len(wanted) <= _LONGEST else []
+    for near in get_close_matches(wanted, _alike(wanted, names_alone), n=most, cutoff=_FARTHEST):
         found += folded[near]
     return tuple(dict.fromkeys(found))[:most]
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from comfyone.graph.catalog import Catalog, InputSpec, NodeClass, read_catalog
-from comfyone.graph.document import Graph, Problem, is_link, needed_by
+from comfyone.graph.document import Graph, Problem, is_link, links_of, needed_by
 from comfyone.graph.spelling import nearest, or_nearest
 from comfyone.graph.structure import check_cycles, check_link, check_links, check_usable, label
 from comfyone.graph.values import check_value, types_fit
@@ -48,8 +48,8 @@ class _Check:
 
     def __init__(self, graph: Graph, catalog: Catalog) -> None:
         self._graph, self._catalog = graph, catalog
-        self._needed = {node_id: needed_by(graph, node_id) for node_id in graph if self._is_output(node_id)}
-        self._used = frozenset().union(*self._needed.values())
+        self._outputs = [node_id for node_id in graph if self._is_output(node_id)]
+        self._used = needed_by(graph, *self._outputs)
 
     def _class(self, node_id: str) -> NodeClass | None:
         return self._catalog.get(self._graph[node_id]["class_type"])
@@ -62,7 +62,7 @@ class _Check:
         found = [problem for node_id in self._graph for problem in self._node(node_id)] + check_cycles(self._graph)
         if unknown := list(self._unknown_classes()):
             return unknown + found  # the server looks no further, and what they would need or show can't be told
-        if not self._needed:
+        if not self._outputs:
             missing = "no node of the graph is an output; nothing of it would run. Add one, such as SaveImage"
             return [Problem(missing), *found]
         found = [self._weighed(problem) for problem in found]  # the server looks only at what outputs need
@@ -72,9 +72,10 @@ class _Check:
         return problem if problem.node_id in self._used else replace(problem, severity="warning")
 
     def _unknown_classes(self) -> Iterator[Problem]:
+        near_of: dict[str, tuple[str, ...]] = {}
         for node_id, node in self._graph.items():
             if (name := node["class_type"]) not in self._catalog:
-                near = nearest(name, self._catalog)
+                near = near_of[name] = near_of[name] if name in near_of else nearest(name, self._catalog)
                 message = f"node '{node_id}' is of class '{name}', which the server doesn't have{or_nearest(near)}"
                 yield Problem(message, node_id, suggestions=near)
 
@@ -143,10 +144,27 @@ class _Check:
     def _dropped(self, found: list[Problem]) -> Iterator[Problem]:
         """The outputs that the server would leave out without a word, since others can run."""
         spoilt = {problem.node_id for problem in errors_of(found) if problem.node_id is not None}
-        failing = {output: sorted(spoilt & needed) for output, needed in self._needed.items() if spoilt & needed}
-        if len(failing) == len(self._needed):
+        reached = self._fed_by(spoilt)
+        failing = [output for output in self._outputs if output in reached]
+        if len(failing) == len(self._outputs):
             return  # it refuses the whole, and says why
-        for output, causes in failing.items():
+        for output in failing:
+            causes = sorted(spoilt & needed_by(self._graph, output))
             because = "it" if causes == [output] else ", ".join(label(self._graph, cause) for cause in causes)
             text = f"{label(self._graph, output)} would be left out without a word, since {because} can't run"
             yield Problem(text, output)
+
+    def _fed_by(self, node_ids: Iterable[str]) -> set[str]:
+        """Nodes, and all that need them."""
+        takers: dict[str, list[str]] = {}
+        for node_id, node in self._graph.items():
+            for _, source, _ in links_of(node):
+                takers.setdefault(source, []).append(node_id)
+        reached: set[str] = set()
+        waiting = list(node_ids)
+        while waiting:
+            node_id = waiting.pop()
+            if node_id not in reached:
+                reached.add(node_id)
+                waiting += takers.get(node_id, [])
+        return reached

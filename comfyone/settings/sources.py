@@ -61,7 +61,8 @@ def validated(
         first = error.errors(include_input=False, include_url=False)[0]
         path = [str(part) for part in first["loc"]]
         name = next((found for end in range(len(path), 0, -1) if (found := ".".join(path[:end])) in origins), "")
-        name = name or ".".join(path) or "settings"
+        inside = ".".join([*path, ""])  # a section that isn't known is told by what was given of it
+        name = name or next((each for each in origins if each.startswith(inside)), "") or ".".join(path) or "settings"
         hint = _nearest(name, list(known)) if first["type"] == "extra_forbidden" else None
         raise SettingsError(f"setting '{name}' from {origins.get(name, DEFAULTS)}: {first['msg']}", hint=hint) from None
 

@@ -6,6 +6,7 @@ library into a `Trouble`.
 
 from __future__ import annotations
 
+import json
 import re
 import ssl
 from collections.abc import Iterable, Iterator, Mapping
@@ -185,12 +186,32 @@ def refusal(
     status: int, headers: Mapping[str, str], content: bytes, faults: Faults, credentials: Credentials
 ) -> APIError:
     """The error of an answer with a bad status, with nothing of the credentials in it."""
-    told = credentials.hide(content.decode(errors="surrogateescape")).encode(errors="surrogateescape")
-    error = faults.refused(status, headers, told)
-    # Once more in plain text: what the body escaped would not have been found there.
+    error = faults.refused(status, headers, _masked(content, credentials))
+    # Once more in plain text, which may be put together from what was no text of the body's.
     error.message = credentials.hide(error.message)
     error.args = (error.message, *error.args[1:])
     return error
+
+
+def _masked(content: bytes, credentials: Credentials) -> bytes:
+    """A body without the credentials. JSON stays JSON, and its names stay: a header's value may be a word of both."""
+    try:
+        value = json.loads(content)
+        hidden = _hidden(value, credentials)
+        return content if hidden == value else json.dumps(hidden, ensure_ascii=False).encode(errors="surrogatepass")
+    except (ValueError, RecursionError):
+        return credentials.hide(content.decode(errors="surrogateescape")).encode(errors="surrogateescape")
+
+
+def _hidden(value: Any, credentials: Credentials) -> Any:
+    match value:
+        case str():
+            return credentials.hide(value)
+        case list():
+            return [_hidden(item, credentials) for item in value]
+        case dict():
+            return {name: _hidden(item, credentials) for name, item in value.items()}
+    return value
 
 
 def shown(call: Call) -> str:

@@ -21,12 +21,16 @@ from comfyone.errors import (
     PromptTimeoutError,
     ServerUnreachableError,
 )
-from tests.graphs import Graph, failing, sleeping, slow, tiny
+from tests.graphs import Graph, failing, sleeping, slow, text_to_image, tiny
 from tests.support.waiting import eventually
 from tests.unit.comfyui.conftest import FAST, QUICK
 from tests.unit.comfyui.front import Front
 
 TRACKERS: list[Tracker] = ["websocket", "http", None]
+
+HELD = 0.1
+"""With this step time, the graph below takes twenty seconds; with ``step_time=0`` it ends at once, even if it has begun."""
+LONG = text_to_image("an owl", steps=200, width=64, height=64)
 
 
 class Twin:
@@ -135,11 +139,13 @@ def test_cancelling_a_prompt_that_runs_stops_it_alone(twin: Twin) -> None:
 
 
 def test_cancelling_a_prompt_that_waits_lets_it_never_run(twin: Twin, sandbox: Sandbox) -> None:
-    first = twin.submit(sleeping(0.5))
+    sandbox.set(step_time=HELD)
+    first = twin.submit(LONG)
     eventually(lambda: twin.do(twin.client.get_queue).running)
     second = twin.submit(tiny())
     assert twin.do(twin.client.cancel_prompt, second.prompt_id) is True
     assert second.cancelled()
+    sandbox.set(step_time=0)
     assert twin.end(first).outputs
     assert twin.do(twin.client.get_history, second.prompt_id) == {}
 
@@ -152,11 +158,12 @@ def test_what_has_ended_or_is_unknown_cannot_be_cancelled(twin: Twin) -> None:
 
 
 def test_a_server_of_old_is_only_interrupted_while_ours_runs(colour: str) -> None:
-    with Sandbox(untargeted_interrupts=True) as sandbox, Twin(colour, sandbox.url, "websocket") as twin:
-        running = twin.submit(sleeping(0.7))
+    with Sandbox(untargeted_interrupts=True, step_time=HELD) as sandbox, Twin(colour, sandbox.url, "websocket") as twin:
+        running = twin.submit(LONG)
         eventually(lambda: twin.do(twin.client.get_queue).running)
         waiting = twin.submit(tiny())
         assert twin.do(twin.client.cancel_prompt, waiting.prompt_id) is True
+        sandbox.set(step_time=0)
         assert twin.end(running).outputs  # an interrupt would have hit it
 
 
@@ -280,12 +287,15 @@ def test_a_hundred_at_once_all_come_out_right(colour: str, sandbox: Sandbox) -> 
 
 def test_progress_goes_from_nothing_to_all(colour: str, sandbox: Sandbox) -> None:
     with Twin(colour, sandbox.url, "websocket") as twin:
-        future = twin.submit(slow(20, 0.03))
-        assert future.progress.fraction < 0.5
-        eventually(lambda: future.progress.node == "2" and future.progress.value > 5)
-        assert 1 / 3 < future.progress.fraction < 2 / 3
-        assert future.progress.max == 20
-        twin.end(future)
+        sandbox.set(step_time=HELD)
+        first, future = twin.submit(sleeping(30)), twin.submit(LONG)
+        assert future.progress.fraction == 0
+        assert twin.do(twin.client.cancel_prompt, first.prompt_id) is True
+        progress = eventually(lambda: now if (now := future.progress).node == "3" and now.value > 5 else None)
+        assert 4 / 7 < progress.fraction < 5 / 7  # four of seven nodes are done, and a part of the fifth
+        assert progress.max == 200
+        sandbox.set(step_time=0)
+        assert twin.end(future).outputs
 
 
 def test_a_prompt_is_picked_up_again_by_its_id(twin: Twin) -> None:
@@ -336,14 +346,16 @@ async def test_many_tasks_share_one_client(aclient: AsyncComfyUIClient) -> None:
 
 async def test_callbacks_may_be_coroutines(aclient: AsyncComfyUIClient) -> None:
     heard: list[Any] = []
+    told = asyncio.Event()
 
     async def note(message: dict[str, Any]) -> None:
         await asyncio.sleep(0)
         heard.append(message)
+        told.set()
 
     aclient.on("executed", note)
     await aclient.execute_workflow(tiny(), timeout=20)
-    await asyncio.sleep(0.05)
+    await asyncio.wait_for(told.wait(), 5)  # the history may have told of the end before the socket did
     assert [message["data"]["node"] for message in heard] == ["3"]
 
 
@@ -354,11 +366,14 @@ async def test_leaving_the_block_ends_every_wait(sandbox: Sandbox) -> None:
     assert {task.get_name() for task in asyncio.all_tasks()} == {asyncio.current_task().get_name()}  # type: ignore[union-attr]
 
 
-async def test_waiting_without_a_tracker_is_done_by_polling(sandbox: Sandbox) -> None:
+async def test_waiting_without_a_tracker_is_done_by_polling(sandbox: Sandbox, aclient: AsyncComfyUIClient) -> None:
     async with AsyncComfyUIClient(url=sandbox.url, tracker=None, terms=QUICK) as client:
-        future = await client.submit(sleeping(0.2))
+        sandbox.set(step_time=HELD)
+        future = await client.submit(LONG)
         assert await client.poll() == 1
-        await asyncio.sleep(0.5)
+        sandbox.set(step_time=0)
+        await aclient.wait_for_completion(future.prompt_id, 20)
+        await asyncio.sleep(0.3)  # several times as long as it takes anybody who looks by himself
         assert not future.done()
         assert await client.poll() == 0
         assert (await future).outputs

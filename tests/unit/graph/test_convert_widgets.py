@@ -329,7 +329,7 @@ def test_alternatives_can_be_chosen_at_random() -> None:
     assert sent == {"a", "b", "c"}
 
 
-@pytest.mark.parametrize("text", ["/*" * 100_000, "{" + "a" * 400_000 + "}", "/*//" * 50_000])
+@pytest.mark.parametrize("text", ["/* " * 100_000, "{" + "a" * 400_000 + "}", "/*//" * 50_000])
 def test_a_long_prompt_is_read_in_no_time(text: str) -> None:
     mine = a_class({"text": ["STRING", {"dynamicPrompts": True}]})
     begun = time.perf_counter()

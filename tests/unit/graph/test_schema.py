@@ -112,7 +112,7 @@ def test_a_declaration_is_what_the_sdk_takes() -> None:
         assert declared_inputs([WorkflowInput(**each.to_dict())], PAINTING, OBJECT_INFO) == [each]
 
 
-@pytest.mark.parametrize("value", [10**400, -(10**400), float("inf"), float("nan")])
+@pytest.mark.parametrize("value", [10**400, -(10**400), float("inf"), float("nan")], ids=["huge", "low", "inf", "nan"])
 def test_a_number_that_is_none_to_others_is_not_taken(value: float) -> None:
     [strength] = declared_inputs([{"id": "1", "type": "number", "name": "strength"}], {"1": node("A", strength=value)})
     assert strength.default is None
