@@ -27,6 +27,7 @@ def gateway(
     backend: Annotated[
         list[str] | None, typer.Option(help="A server that tenants may register by name, as NAME=URL.")
     ] = None,
+    open_tenant: Annotated[str | None, typer.Option(help=_help("open_tenant"))] = None,
     max_body: Annotated[int | None, typer.Option(help=_help("max_body"))] = None,
     max_upload: Annotated[int | None, typer.Option(help=_help("max_upload"))] = None,
     max_bytes: Annotated[int | None, typer.Option(help=_help("max_bytes"))] = None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
@@ -36,7 +36,7 @@ from comfyone.gateway.domain.jobs import JobEvent
 from comfyone.gateway.domain.tenants import TenantPolicy
 from comfyone.gateway.drivers.comfyui import ComfyUIDriver, client_session
 from comfyone.gateway.outbound.guard import open_guard
-from comfyone.gateway.services.accounts import Authenticator, bootstrap
+from comfyone.gateway.services.accounts import Authenticator, bootstrap, visitor_key
 from comfyone.gateway.services.administration import Administration
 from comfyone.gateway.services.allowances import Allowances
 from comfyone.gateway.services.backends import Backends
@@ -88,6 +88,7 @@ class Gateway:
     authenticator: Authenticator
     bus: MemoryBus
     settings: GatewaySettings
+    open_key: str | None = field(default=None, repr=False)
 
 
 def database_path(state_dir: Path) -> Path:
@@ -128,6 +129,9 @@ async def open_gateway(settings: GatewaySettings, limits: Limits | None = None) 
             if settings.bootstrap_key:
                 key = settings.bootstrap_key.get_secret_value()
                 await store.write(lambda session: bootstrap(session, key))
+            visitor = None
+            if open_tenant := settings.open_tenant:
+                visitor = await store.write(lambda session: visitor_key(session, open_tenant))
             outlook = Outlook(store, bus, dispatcher.pace, dispatcher.pool)
             told.append(outlook.note)
             await dispatcher.start()
@@ -152,7 +156,7 @@ async def open_gateway(settings: GatewaySettings, limits: Limits | None = None) 
                 outlook,
             )
             try:
-                yield Gateway(services, Authenticator(store), bus, settings)
+                yield Gateway(services, Authenticator(store, visitor), bus, settings, visitor.key if visitor else None)
             finally:
                 bus.close()
                 await outlook.stop()
@@ -212,7 +216,7 @@ def create_app(gateway: Gateway) -> ASGIApp:
     tables = (*V1_ROUTES, *ADMIN_ROUTES, *pages)
     routes = serve(tables, codec, gateway.authenticator, gateway.services, gateway.settings.max_body)
     router = Router([*routes, WebSocketRoute("/v1/ws", websocket)], redirect_slashes=False, default=unknown)
-    return Edge(router, version("comfyone"))
+    return Edge(router, version("comfyone"), gateway.open_key)
 
 
 @contextmanager

@@ -8,13 +8,16 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 
 from comfyone.settings.sources import PREFIX, Source, from_yaml, merged, validated, yaml_value
 
 __all__ = ["DEFAULT_STATE", "GatewaySettings", "load_settings"]
 
 DEFAULT_STATE = Path.home() / ".comfyone"
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+"""Hosts on which only this machine can be listened to."""
 
 
 def _listed(value: Any) -> Any:
@@ -36,6 +39,9 @@ class GatewaySettings(BaseModel):
     state_dir: Path = Field(DEFAULT_STATE, description="folder of the database and the files")
     backends: Mapping[str, str] = Field(
         default_factory=dict, description="servers that tenants may register by name: name → url"
+    )
+    open_tenant: str | None = Field(
+        None, description="tenant of whoever sends no key from this machine; only where nobody else can listen"
     )
     bootstrap_key: SecretStr | None = Field(None, description="key of a tenant 'default' that the first start makes")
     max_body: int = Field(16 * 1024**2, ge=1024, description="largest JSON body")
@@ -69,6 +75,16 @@ class GatewaySettings(BaseModel):
     log_level: str = Field(
         "INFO", pattern="^(TRACE|DEBUG|INFO|WARNING|ERROR)$", description="least level that is logged"
     )
+
+    @field_validator("open_tenant")
+    @classmethod
+    def _only_at_home(cls, value: str | None, info: ValidationInfo) -> str | None:
+        host = info.data.get("host", "")
+        if value is not None and host not in LOOPBACK:
+            raise ValueError(
+                f"no key is needed only where the gateway listens on {' or '.join(LOOPBACK)}, not on {host}"
+            )
+        return value
 
 
 def load_settings(

@@ -16,6 +16,7 @@ from loguru import logger
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from comfyone.gateway.dialects.headers import header_of
+from comfyone.gateway.dialects.local import is_local
 
 __all__ = ["Edge", "key_of", "request_id_of"]
 
@@ -24,16 +25,21 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 class Edge:
-    """ASGI middleware: finds the key, gives the request an id, stamps the answer and writes the access log."""
+    """ASGI middleware: finds the key, gives the request an id, stamps the answer and writes the access log.
 
-    def __init__(self, app: ASGIApp, version: str) -> None:
+    ``open_key`` is that of whoever sends none and is `is_local`.
+    """
+
+    def __init__(self, app: ASGIApp, version: str, open_key: str | None = None) -> None:
         self._app = app
+        self._open_key = open_key
         self._version = (b"x-comfyone", version.encode())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
             return await self._app(scope, receive, send)
-        scope["comfyone.key"] = _take_key(scope)
+        key = _take_key(scope)
+        scope["comfyone.key"] = self._open_key if key is None and self._open_key and is_local(scope) else key
         wished = header_of(scope, b"x-request-id") or ""
         request_id = wished if _REQUEST_ID.fullmatch(wished) else secrets.token_hex(8)
         scope["comfyone.request_id"] = request_id

@@ -13,6 +13,7 @@ from comfyone.gateway.domain.audit import COMMAND_LINE, FIRST_START
 from comfyone.gateway.domain.ids import new_id
 from comfyone.gateway.domain.policies import changed_policy
 from comfyone.gateway.domain.tenants import (
+    ALL_BUT_ADMIN,
     ApiKey,
     Principal,
     Scope,
@@ -36,6 +37,7 @@ __all__ = [
     "issue_key",
     "make_tenant",
     "revoke_key",
+    "visitor_key",
 ]
 
 CACHE_SECONDS = 1.0
@@ -51,11 +53,28 @@ MAX_KEY_NAME = 200
 Found = tuple[ApiKey, Principal]
 
 
-class Authenticator:
-    """Tells who holds a key. Keys are looked up by their hash, so a lookup tells nothing about the key by its timing."""
+@dataclass(frozen=True, slots=True)
+class IssuedKey:
+    """A new key: the one moment at which its text exists."""
 
-    def __init__(self, store: Store) -> None:
+    key: str
+    record: ApiKey
+    tenant: Tenant
+
+    def __repr__(self) -> str:
+        return f"IssuedKey({self.record.hint}…, tenant={self.tenant.name!r})"
+
+
+class Authenticator:
+    """Tells who holds a key. Keys are looked up by their hash, so a lookup tells nothing about the key by its timing.
+
+    ``visitor`` is a key that is good for as long as this process lives, and stored nowhere.
+    """
+
+    def __init__(self, store: Store, visitor: IssuedKey | None = None) -> None:
         self._store = store
+        self._visitor = visitor
+        self._visitor_hash = hash_key(visitor.key) if visitor else None
         self._known: dict[str, tuple[float, Found]] = {}
 
     async def authenticate(self, key: str | None) -> Principal:
@@ -89,7 +108,7 @@ class Authenticator:
         cached = self._known.get(hash)
         if cached and cached[0] > now:
             return cached[1]
-        found = await self._store.read(lambda session: _holder(session, hash))
+        found = await self._store.read(lambda session: self._holder(session, hash))
         self._known.pop(hash, None)
         if found and found[0].revoked_at is None:
             if len(self._known) >= MAX_CACHED:
@@ -97,22 +116,10 @@ class Authenticator:
             self._known[hash] = (now + CACHE_SECONDS, found)
         return found
 
-
-def _holder(session: Session, hash: str) -> Found | None:
-    key = session.accounts.key_by_hash(hash)
-    return (key, principal_of(key, session.accounts.tenant_by_id(key.tenant_id).policy)) if key else None
-
-
-@dataclass(frozen=True, slots=True)
-class IssuedKey:
-    """A new key: the one moment at which its text exists."""
-
-    key: str
-    record: ApiKey
-    tenant: Tenant
-
-    def __repr__(self) -> str:
-        return f"IssuedKey({self.record.hint}…, tenant={self.tenant.name!r})"
+    def _holder(self, session: Session, hash: str) -> Found | None:
+        visitor = self._visitor if hash == self._visitor_hash else None
+        key = visitor.record if visitor else session.accounts.key_by_hash(hash)
+        return (key, principal_of(key, session.accounts.tenant_by_id(key.tenant_id).policy)) if key else None
 
 
 def find_tenant(session: Session, name: str) -> Tenant:
@@ -189,6 +196,14 @@ def revoke_key(session: Session, id_or_hint: str, *, actor: str = COMMAND_LINE) 
 
 def _subject(key: ApiKey) -> str:
     return f"{key.hint}… {key.id}"
+
+
+def visitor_key(session: Session, tenant: str) -> IssuedKey:
+    """A key of a tenant that is not stored, for an `Authenticator` of this process; makes the tenant if need be."""
+    owner = session.accounts.tenant(check_tenant_name(tenant)) or make_tenant(session, tenant, actor=FIRST_START)
+    text = new_key()
+    record = ApiKey(new_id(), owner.id, "no key", hint_of(text), ALL_BUT_ADMIN, time.time(), None, None)
+    return IssuedKey(text, record, owner)
 
 
 def bootstrap(session: Session, key: str) -> None:
