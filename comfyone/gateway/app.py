@@ -8,14 +8,13 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from starlette.responses import HTMLResponse, Response
-from starlette.routing import Router, WebSocketRoute
-from starlette.types import ASGIApp, Receive, Scope, Send
-from starlette.websockets import WebSocket, WebSocketClose
+from starlette.types import ASGIApp
 
-from comfyone.errors import ComfyOneError, Fault
+from comfyone.errors import ComfyOneError
 from comfyone.gateway.blobs.local import LocalBlobs
 from comfyone.gateway.bus.memory import MemoryBus
 from comfyone.gateway.dialects.admin_v1.routes import ADMIN_ROUTES
@@ -24,9 +23,10 @@ from comfyone.gateway.dialects.comfyone_v1.messages import job_message, trial_me
 from comfyone.gateway.dialects.comfyone_v1.routes import ROUTES as V1_ROUTES
 from comfyone.gateway.dialects.comfyone_v1.socket import V1Socket
 from comfyone.gateway.dialects.docs_page import docs_page
-from comfyone.gateway.dialects.edge import Edge, request_id_of
+from comfyone.gateway.dialects.edge import Edge
 from comfyone.gateway.dialects.openapi import openapi_document
-from comfyone.gateway.dialects.routing import Call, Route, serve
+from comfyone.gateway.dialects.routing import Call, Dialect, Route
+from comfyone.gateway.dialects.serving import Server
 from comfyone.gateway.dispatch.deliveries import Deliveries
 from comfyone.gateway.dispatch.dispatcher import Dispatcher
 from comfyone.gateway.dispatch.limits import Limits
@@ -187,36 +187,33 @@ def _default_policy(settings: GatewaySettings) -> TenantPolicy:
 
 def create_app(gateway: Gateway) -> ASGIApp:
     """The HTTP side of a running gateway: every dialect on one port."""
+    settings, services = gateway.settings, gateway.services
+    socket = V1Socket(gateway.authenticator, services.jobs, settings.max_sockets)
     codec = V1Codec()
-    document = openapi_document((*V1_ROUTES, *ADMIN_ROUTES), version("comfyone"))
-    document_bytes, page = msgspec.json.encode(document), docs_page(document)
-    socket = V1Socket(gateway.authenticator, gateway.services.jobs, gateway.settings.max_sockets)
+    dialects = (
+        Dialect(V1_ROUTES, codec, ("/", "/v1"), {"/v1/ws": socket}),
+        Dialect(ADMIN_ROUTES, codec, ("/admin",)),
+    )
+    served = (*dialects, Dialect(_pages(openapi_document(dialects, version("comfyone"))), codec))
+    return Edge(
+        Server(served, gateway.authenticator, services, settings.max_body), version("comfyone"), gateway.open_key
+    )
+
+
+def _pages(document: dict[str, Any]) -> tuple[Route, ...]:
+    """What describes all the rest."""
+    content, page = msgspec.json.encode(document), docs_page(document)
 
     async def openapi(_: Call) -> Response:
-        return Response(document_bytes, media_type="application/json")
+        return Response(content, media_type="application/json")
 
     async def docs(_: Call) -> Response:
         return HTMLResponse(page)
 
-    async def websocket(connection: WebSocket) -> None:
-        await socket(connection)
-
-    async def unknown(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "websocket":
-            return await WebSocketClose()(scope, receive, send)
-        fault = Fault(
-            "not_found", f"{scope['method']} {scope['path']} is not served here", hint="see /docs for the routes"
-        )
-        await codec.failure(fault, request_id_of(scope))(scope, receive, send)
-
-    pages = (
-        Route("GET", "/openapi.json", openapi, "This interface, as OpenAPI", open=True),
-        Route("GET", "/docs", docs, "This interface, as a page", media="text/html", open=True),
+    return (
+        Route("GET", "/openapi.json", openapi, "This interface, as OpenAPI", open=True, described=False),
+        Route("GET", "/docs", docs, "This interface, as a page", media="text/html", open=True, described=False),
     )
-    tables = (*V1_ROUTES, *ADMIN_ROUTES, *pages)
-    routes = serve(tables, codec, gateway.authenticator, gateway.services, gateway.settings.max_body)
-    router = Router([*routes, WebSocketRoute("/v1/ws", websocket)], redirect_slashes=False, default=unknown)
-    return Edge(router, version("comfyone"), gateway.open_key)
 
 
 @contextmanager

@@ -24,9 +24,10 @@ from PIL import Image, ImageChops
 
 from comfyone.cli.main import app
 from comfyone.gateway.dialects.admin_v1.routes import ADMIN_ROUTES
+from comfyone.gateway.dialects.comfyone_v1.codec import V1Codec
 from comfyone.gateway.dialects.comfyone_v1.routes import ROUTES
 from comfyone.gateway.dialects.openapi import openapi_document
-from comfyone.gateway.dialects.routing import Route
+from comfyone.gateway.dialects.routing import Dialect, Route
 from comfyone.gateway.domain.tenants import Scope, TenantPolicy
 from comfyone.graph.files import load_graph
 from comfyone.graph.validate import validate
@@ -172,7 +173,7 @@ def test_the_reference_of_the_wire_names_every_route_and_no_other(
 ) -> None:
     text = (ROOT / "docs" / "reference" / f"{page}.md").read_text()
     named = {parameters(path) for path in re.findall(r"[` ]((?:/admin)?/v1/[\w/{}]*[\w}])[`?]", text)}
-    served = {parameters(path) for path in openapi_document(routes, "0")["paths"]}
+    served = {parameters(path) for path in openapi_document([Dialect(routes, V1Codec())], "0")["paths"]}
     assert served - named == set()
     assert named - served <= more
 

@@ -18,7 +18,7 @@ from comfyone.errors import Fault
 from comfyone.gateway.dialects.conditions import Version, parts_of
 from comfyone.gateway.domain.files import Asset, Content
 
-__all__ = ["file_response"]
+__all__ = ["asset_url", "file_response"]
 
 CHUNK = 128 * 1024
 """Bytes of a download that are in memory at a time. Up to this much is read where we are: a thread would cost more."""
@@ -28,6 +28,11 @@ _SHOWN = ("image/", "video/", "audio/")
 
 Piece = bytes | tuple[int, int]
 """What an answer's body is made of: bytes, or a part of the file (first byte, byte after the last)."""
+
+
+def asset_url(asset: Asset) -> str:
+    """Where an asset is downloaded, whatever the dialect that names it: a path of this gateway."""
+    return f"/v1/files/{asset.id}/{quote(asset.name, safe='')}"
 
 
 def file_response(request: Request, asset: Asset, content: Content) -> Response:

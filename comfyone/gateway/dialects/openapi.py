@@ -3,39 +3,41 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
 
 from comfyone.errors import FAULTS
-from comfyone.gateway.dialects.routing import Query, Route
+from comfyone.gateway.dialects.routing import Codec, Dialect, Query, Route, Schema
 
 __all__ = ["openapi_document"]
 
 _PARAMETER = re.compile(r"{(\w+)(?::\w+)?}")
 _TAG = re.compile(r"/(?:(\w+)/)?v\d+/(\w+)")
 _TYPES = {str: "string", int: "integer", float: "number"}
-ALWAYS = ("missing_key", "invalid_key", "internal")
+_COMPONENT = "#/components/schemas/{name}"
 
 
-def openapi_document(routes: Iterable[Route], version: str) -> dict[str, Any]:
-    """OpenAPI 3.1 of all routes."""
-    routes = list(routes)
-    types = [type_ for route in routes for type_ in (route.body, route.answer) if type_ is not None]
-    schemas, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
+def openapi_document(dialects: Iterable[Dialect], version: str) -> dict[str, Any]:
+    """OpenAPI 3.1 of everything that dialects describe."""
+    described = [(route, dialect.codec) for dialect in dialects for route in dialect.routes if route.described]
+    types = [type_ for route, _ in described for type_ in (route.body, route.answer) if type_ is not None]
+    schemas, components = msgspec.json.schema_components(types, ref_template=_COMPONENT)
     schema_of = {id(type_): schema for type_, schema in zip(types, schemas, strict=True)}
     paths: dict[str, dict[str, Any]] = {}
-    for route in routes:
-        for method, path in ((route.method, route.path), *route.aliases):
-            operation = _operation(route, method, path, schema_of)
-            paths.setdefault(_PARAMETER.sub(r"{\1}", path), {})[method.lower()] = operation
+    for route, codec in described:
+        for method, path in route.places:
+            here = paths.setdefault(_PARAMETER.sub(r"{\1}", path), {})
+            operation = _operation(route, codec, method, path, schema_of)
+            word = method.lower()
+            here[word] = _either(here[word], operation) if word in here else operation
     return {
         "openapi": "3.1.0",
         "info": {"title": "comfyone", "version": version, "license": {"name": "MIT", "identifier": "MIT"}},
         "paths": paths,
         "components": {
-            "schemas": {**components, "Error": _error_schema()},
+            "schemas": {**components, **{codec.error: codec.error_schema() for _, codec in described}},
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer"},
                 "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
@@ -46,7 +48,7 @@ def openapi_document(routes: Iterable[Route], version: str) -> dict[str, Any]:
     }
 
 
-def _operation(route: Route, method: str, path: str, schema_of: dict[int, Any]) -> dict[str, Any]:
+def _operation(route: Route, codec: Codec, method: str, path: str, schema_of: Mapping[int, Schema]) -> dict[str, Any]:
     alias = (method, path) != (route.method, route.path)
     operation: dict[str, Any] = {
         "operationId": route.name + (f"_{method.lower()}_{len(path)}" if alias else ""),
@@ -57,8 +59,10 @@ def _operation(route: Route, method: str, path: str, schema_of: dict[int, Any]) 
             for name in _PARAMETER.findall(path)
         ]
         + [_query(query) for query in route.query],
-        "responses": {"200": _success(route, schema_of), **_failures(route)},
+        "responses": _responses(route, codec, schema_of),
     }
+    if route.open:
+        operation["security"] = []
     if alias:
         operation["description"] = f"The same as `{route.method} {route.path}`."
     if route.body is not None:
@@ -79,28 +83,42 @@ def _tag(path: str) -> str:
 
 
 def _query(query: Query) -> dict[str, Any]:
-    schema: dict[str, Any] = {"type": _TYPES[query.type]}
+    schema: Schema = {"type": _TYPES[query.type]}
     for key, value in (("default", query.default), ("minimum", query.minimum), ("maximum", query.maximum)):
         if value is not None:
             schema[key] = value
     return {"name": query.name, "in": "query", "required": False, "description": query.meaning, "schema": schema}
 
 
-def _success(route: Route, schema_of: dict[int, Any]) -> dict[str, Any]:
+def _responses(route: Route, codec: Codec, schema_of: Mapping[int, Schema]) -> dict[str, Any]:
+    refusals = _refusals(route, codec)
+    answers = {
+        route.status: _success(route, codec, schema_of, told=route.status in refusals),
+        **{status: {"description": meaning} for status, meaning in route.also.items()},
+    }
+    failed = {"application/json": {"schema": _refer(codec.error)}}
+    for status, slugs in refusals.items():
+        meaning = "; ".join(f"`{slug}`: {FAULTS[slug].meaning}" for slug in slugs)
+        answers.setdefault(status, {"description": meaning, "content": failed})
+    return {str(status): answers[status] for status in sorted(answers)}
+
+
+def _success(route: Route, codec: Codec, schema_of: Mapping[int, Schema], *, told: bool) -> dict[str, Any]:
+    """``told``: faults come under the same status."""
+    if route.status == 204:
+        return {"description": "Success"}
     if route.media != "application/json":
         return {"description": "Success", "content": {route.media: {"schema": {"type": "string"}}}}
-    data = schema_of[id(route.answer)] if route.answer is not None else {"type": "null"}
-    envelope = {
-        "type": "object",
-        "properties": {"code": {"const": 0}, "msg": {"type": "string"}, "message": {"type": "string"}, "data": data},
-        "required": ["code", "msg", "message", "data"],
-    }
-    answer = {"anyOf": [envelope, {"$ref": "#/components/schemas/Error"}]} if "no_backend" in route.faults else envelope
-    return {"description": "Success", "content": {"application/json": {"schema": answer}}}
+    answer = codec.success_schema(schema_of[id(route.answer)] if route.answer is not None else {"type": "null"})
+    schema = {"anyOf": [answer, _refer(codec.error)]} if told else answer
+    return {"description": "Success", "content": {"application/json": {"schema": schema}}}
 
 
-def _failures(route: Route) -> dict[str, Any]:
-    slugs = [*ALWAYS, *route.faults]
+def _refusals(route: Route, codec: Codec) -> dict[int, list[str]]:
+    """The faults that it may answer with, by status."""
+    slugs = [*route.faults, "internal"]
+    if not route.open:
+        slugs = ["missing_key", "invalid_key", *slugs]
     if route.body is not None or route.upload:
         slugs += ["invalid_json", "invalid_body", "too_large"]
     if route.query:
@@ -109,31 +127,26 @@ def _failures(route: Route) -> dict[str, Any]:
         slugs.append("scope_missing")
     by_status: dict[int, list[str]] = {}
     for slug in dict.fromkeys(slugs):
-        by_status.setdefault(FAULTS[slug].status, []).append(slug)
-    content = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
-    return {
-        str(status): {
-            "description": "; ".join(f"`{slug}`: {FAULTS[slug].meaning}" for slug in named),
-            "content": content,
-        }
-        for status, named in sorted(by_status.items())
-        if status != 200
-    }
+        by_status.setdefault(codec.status(slug), []).append(slug)
+    return by_status
 
 
-def _error_schema() -> dict[str, Any]:
-    text = {"type": "string"}
-    return {
-        "type": "object",
-        "properties": {
-            "code": {"type": "integer"},
-            "msg": text,
-            "message": text,
-            "data": {"type": "null"},
-            "error": {"type": "string", "enum": sorted(FAULTS)},
-            "hint": text,
-            "field": text,
-            "request_id": text,
-        },
-        "required": ["code", "msg", "message", "data", "error", "hint", "request_id"],
-    }
+def _refer(name: str) -> Schema:
+    return {"$ref": _COMPONENT.format(name=name)}
+
+
+def _either(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    """Two operations of different dialects at one place: what either takes, and what either answers."""
+    merged = {**first, "summary": f"{first['summary']}; or: {second['summary']}"}
+    merged["requestBody"] = _either_content(first["requestBody"], second["requestBody"])
+    merged["responses"] = {**first["responses"]}
+    for status, answer in second["responses"].items():
+        mine = first["responses"].get(status)
+        merged["responses"][status] = _either_content(mine, answer) if mine else answer
+    return merged
+
+
+def _either_content(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    schemas = [one["content"]["application/json"]["schema"] for one in (first, second)]
+    schema = {"anyOf": schemas} if schemas[0] != schemas[1] else schemas[0]
+    return {**first, "content": {"application/json": {"schema": schema}}}

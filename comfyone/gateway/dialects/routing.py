@@ -1,29 +1,27 @@
-"""Routes as data, and how one is served: the principal found, the scope asked, faults turned into the dialect's answer.
-
-A dialect is a table of `Route` and a `Codec`. Everything that is the same for all of them happens here, once.
-"""
+"""Dialects as data: a vocabulary is a table of `Route` and a `Codec`; `comfyone.gateway.dialects.serving` serves it."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from loguru import logger
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route as StarletteRoute
-from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocket
 
 from comfyone.errors import Fault
 from comfyone.gateway.dialects.bodies import decode, read_body
-from comfyone.gateway.dialects.edge import key_of, request_id_of
+from comfyone.gateway.dialects.edge import key_of
 from comfyone.gateway.dialects.headers import header_of
-from comfyone.gateway.domain.tenants import NOBODY, Principal
+from comfyone.gateway.domain.tenants import Principal
 from comfyone.gateway.domain.tenants import Scope as TenantScope
 from comfyone.gateway.services.accounts import Authenticator
 
-__all__ = ["Call", "Codec", "Query", "Route", "serve"]
+__all__ = ["Call", "Codec", "Dialect", "Query", "Route", "Schema"]
+
+Schema = dict[str, Any]
+"""A JSON Schema."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +38,11 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One operation of a dialect. ``body`` and ``answer`` are record types; None when there is no JSON. ``open`` ones need
-    no key; ``scope`` is asked for before anything of the request is read. An alias (method, path) is served in the same way."""
+    """One operation of a dialect. ``body`` and ``answer`` are record types; None when there is no JSON. ``status`` is that of
+    a success, and 204 has no body; ``also`` are further statuses that it answers with, and what they mean. ``open`` ones need
+    no key; ``scope`` is asked for before anything of the request is read. An alias (method, path) is served in the same way.
+    Where another dialect serves the same method and path, ``claims`` tells from a body whether it is meant for this one.
+    What is not ``described`` is a page, and no part of the document."""
 
     method: str
     path: str
@@ -56,6 +57,15 @@ class Route:
     open: bool = False
     scope: TenantScope | None = None
     faults: tuple[str, ...] = field(default=())
+    status: int = 200
+    also: Mapping[int, str] = field(default_factory=dict)
+    claims: Callable[[bytes], bool] | None = None
+    described: bool = True
+
+    @property
+    def places(self) -> tuple[tuple[str, str], ...]:
+        """Every method and path that it is served under."""
+        return ((self.method, self.path), *self.aliases)
 
     @property
     def name(self) -> str:
@@ -117,58 +127,29 @@ class Call:
 
 
 class Codec(Protocol):
-    """How a dialect writes its answers."""
+    """How a dialect writes its answers, and how it describes them. ``error`` is the name of its error record in the
+    document."""
 
-    def success(self, data: Any) -> Response: ...
+    error: str
+
+    def status(self, slug: str) -> int:
+        """The HTTP status under which a fault is told."""
+
+    def success(self, data: Any, status: int = 200) -> Response: ...
     def failure(self, fault: Fault, request_id: str) -> Response: ...
 
+    def success_schema(self, data: Schema) -> Schema:
+        """The JSON Schema of a success that holds what ``data`` describes."""
 
-def serve(
-    routes: Iterable[Route], codec: Codec, authenticator: Authenticator, services: Any, limit: int
-) -> list[StarletteRoute]:
-    """The routes, ready for the application. ``limit`` bounds JSON bodies, in bytes."""
-    places: dict[str, dict[str, Route]] = {}
-    for route in routes:
-        for method, path in ((route.method, route.path), *route.aliases):
-            places.setdefault(path, {})[method] = route
-    return [
-        StarletteRoute(path, _Place(methods, codec, authenticator, services, limit)) for path, methods in places.items()
-    ]
+    def error_schema(self) -> Schema: ...
 
 
-class _Place:
-    """What is served at one path: an ASGI application, so that nothing stands between the router and the handler."""
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """One vocabulary. What is asked for below one of its ``prefixes`` and is served by nobody, is refused in its words; the
+    longest prefix decides. ``sockets`` are its WebSockets by path."""
 
-    def __init__(
-        self, methods: Mapping[str, Route], codec: Codec, authenticator: Authenticator, services: Any, limit: int
-    ) -> None:
-        self._methods = methods
-        self._codec = codec
-        self._authenticator = authenticator
-        self._services = services
-        self._limit = limit
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            response = await self._answer(Request(scope, receive, send))
-        except Fault as fault:
-            response = self._codec.failure(fault, request_id_of(scope))
-            response.headers.update(fault.headers)
-        except Exception:  # noqa: BLE001 - the HTTP edge: no traceback leaves
-            logger.exception("{} {} failed, request {}", scope["method"], scope["path"], request_id_of(scope))
-            response = self._codec.failure(Fault("internal", "the gateway failed"), request_id_of(scope))
-        await response(scope, receive, send)
-
-    async def _answer(self, request: Request) -> Response:
-        route = self._methods.get("GET" if request.method == "HEAD" else request.method)
-        if route is None:
-            raise Fault(
-                "method_not_allowed",
-                f"{request.method} {request.scope['path']} is not served here",
-                headers={"Allow": ", ".join(self._methods)},
-            )
-        principal = NOBODY if route.open else await self._authenticator.authenticate(key_of(request.scope))
-        if route.scope:
-            principal.require(route.scope)
-        answer = await route.handler(Call(request, principal, self._services, route, self._limit, self._authenticator))
-        return answer if isinstance(answer, Response) else self._codec.success(answer)
+    routes: tuple[Route, ...]
+    codec: Codec
+    prefixes: tuple[str, ...] = ()
+    sockets: Mapping[str, Callable[[WebSocket], Awaitable[None]]] = field(default_factory=dict)

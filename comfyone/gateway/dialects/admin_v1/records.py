@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from comfyone.gateway.dialects.comfyone_v1.records import moment
+from comfyone.gateway.dialects.moments import moment
 from comfyone.gateway.domain.audit import AuditEntry
 from comfyone.gateway.domain.tenants import ApiKey, Tenant
 

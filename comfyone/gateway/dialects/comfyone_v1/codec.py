@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 from starlette.responses import Response
 
-from comfyone.errors import Fault
+from comfyone.errors import FAULTS, Fault
+from comfyone.gateway.dialects.routing import Schema
 
 __all__ = ["ENVELOPE_CODES", "V1Codec", "code_of"]
 
@@ -17,6 +18,7 @@ ENVELOPE_CODES = {"no_backend": 2006}
 MAX_TEXT = 1000
 """Longest message, in characters: it names the input, and an input may be as long as a body."""
 
+_TEXT: Schema = {"type": "string"}
 _encoder = msgspec.json.Encoder()
 
 
@@ -27,9 +29,14 @@ def code_of(fault: Fault) -> int:
 class V1Codec:
     """See `comfyone.gateway.dialects.routing.Codec`."""
 
-    def success(self, data: Any) -> Response:
+    error = "Error"
+
+    def status(self, slug: str) -> int:
+        return FAULTS[slug].status
+
+    def success(self, data: Any, status: int = 200) -> Response:
         body = _encoder.encode({"code": 0, "msg": "success", "message": "success", "data": data})
-        return Response(body, media_type="application/json")
+        return Response(body, status, media_type="application/json")
 
     def failure(self, fault: Fault, request_id: str) -> Response:
         message = _short(fault.message)
@@ -50,6 +57,29 @@ class V1Codec:
         if fault.status == 401:
             response.headers["WWW-Authenticate"] = 'Bearer realm="comfyone"'
         return response
+
+    def success_schema(self, data: Schema) -> Schema:
+        return {
+            "type": "object",
+            "properties": {"code": {"const": 0}, "msg": _TEXT, "message": _TEXT, "data": data},
+            "required": ["code", "msg", "message", "data"],
+        }
+
+    def error_schema(self) -> Schema:
+        return {
+            "type": "object",
+            "properties": {
+                "code": {"type": "integer"},
+                "msg": _TEXT,
+                "message": _TEXT,
+                "data": {"type": "null"},
+                "error": {"type": "string", "enum": sorted(FAULTS)},
+                "hint": _TEXT,
+                "field": _TEXT,
+                "request_id": _TEXT,
+            },
+            "required": ["code", "msg", "message", "data", "error", "hint", "request_id"],
+        }
 
 
 def _short(text: str) -> str:

@@ -6,7 +6,8 @@ from typing import Any
 
 import msgspec
 
-from comfyone.gateway.dialects.comfyone_v1.records import STATUS, moment, status_record
+from comfyone.gateway.dialects.comfyone_v1.records import STATUS, status_record
+from comfyone.gateway.dialects.moments import moment
 from comfyone.gateway.domain.jobs import REQUEUED, JobEvent, JobState
 from comfyone.gateway.domain.webhooks import TEST, type_of
 from comfyone.gateway.ports import JobView

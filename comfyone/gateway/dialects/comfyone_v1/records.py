@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
-from urllib.parse import quote
 
 import msgspec
 
+from comfyone.gateway.dialects.downloads import asset_url
+from comfyone.gateway.dialects.moments import moment, moment_or_none
 from comfyone.gateway.domain.backends import BackendState, Condition
 from comfyone.gateway.domain.files import Asset, Output, asset_path
 from comfyone.gateway.domain.jobs import Job, JobState
@@ -28,7 +28,6 @@ __all__ = [
     "accepted",
     "asset_record",
     "backend_record",
-    "moment",
     "status_record",
     "workflow_record",
 ]
@@ -156,10 +155,6 @@ class StatusRecord(msgspec.Struct, frozen=True):
     images: list[str] | msgspec.UnsetType = msgspec.UNSET
 
 
-def moment(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
 def backend_record(seen: SeenBackend) -> BackendRecord:
     """Of a shared backend, other tenants see neither where it is nor what all tenants together do there."""
     backend, health = seen.backend, seen.health
@@ -202,10 +197,6 @@ def workflow_record(workflow: Workflow, *, graph: bool = True) -> WorkflowRecord
         updated_at=moment(workflow.updated_at),
         workflow=msgspec.Raw(workflow.graph) if graph else msgspec.UNSET,
     )
-
-
-def asset_url(asset: Asset) -> str:
-    return f"/v1/files/{asset.id}/{quote(asset.name, safe='')}"
 
 
 def asset_record(asset: Asset) -> AssetRecord:
@@ -265,10 +256,10 @@ def status_record(view: JobView, percent: float, eta: float | None) -> StatusRec
         labels=dict(job.labels),
         times=_times(job),
         created_at=moment(job.created_at),
-        dispatched_at=_moment(job.dispatched_at),
-        started_at=_moment(job.started_at),
-        executed_at=_moment(job.executed_at),
-        finished_at=_moment(job.finished_at),
+        dispatched_at=moment_or_none(job.dispatched_at),
+        started_at=moment_or_none(job.started_at),
+        executed_at=moment_or_none(job.executed_at),
+        finished_at=moment_or_none(job.finished_at),
     )
 
 
@@ -281,7 +272,3 @@ def _times(job: Job) -> TimesRecord:
 
 def _between(began: float | None, ended: float | None) -> float | None:
     return round(max(ended - began, 0.0), 3) if began and ended else None
-
-
-def _moment(seconds: float | None) -> str | None:
-    return moment(seconds) if seconds else None

@@ -33,13 +33,13 @@ from comfyone.gateway.dialects.comfyone_v1.records import (
     accepted,
     asset_record,
     backend_record,
-    moment,
     status_record,
     workflow_record,
 )
 from comfyone.gateway.dialects.comfyone_v1.usage import USAGE_ROUTES
 from comfyone.gateway.dialects.comfyone_v1.webhooks import WEBHOOK_ROUTES
 from comfyone.gateway.dialects.downloads import file_response
+from comfyone.gateway.dialects.moments import moment
 from comfyone.gateway.dialects.routing import Call, Query, Route
 from comfyone.gateway.dialects.sse import event_stream
 from comfyone.gateway.domain.jobs import JobState

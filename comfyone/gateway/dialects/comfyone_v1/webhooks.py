@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from comfyone.gateway.dialects.comfyone_v1.records import moment
+from comfyone.gateway.dialects.moments import moment
 from comfyone.gateway.dialects.routing import Call, Query, Route
 from comfyone.gateway.domain.webhooks import Delivery, Webhook
 
