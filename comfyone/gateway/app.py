@@ -43,6 +43,7 @@ from comfyone.gateway.services.backends import Backends
 from comfyone.gateway.services.catalog import Catalog
 from comfyone.gateway.services.fetching import Fetching
 from comfyone.gateway.services.files import Files
+from comfyone.gateway.services.folders import Folders
 from comfyone.gateway.services.graphs import Graphs
 from comfyone.gateway.services.jobs import Jobs
 from comfyone.gateway.services.pools import Pools
@@ -69,6 +70,7 @@ class Services:
     backends: Backends
     workflows: Workflows
     files: Files
+    folders: Folders
     jobs: Jobs
     webhooks: Webhooks
     pools: Pools
@@ -146,6 +148,7 @@ async def open_gateway(settings: GatewaySettings, limits: Limits | None = None) 
                 Backends(store, dispatcher, catalog, settings.backends),
                 Workflows(store, dispatcher, catalog),
                 Files(store, blobs, quota, limit=settings.max_upload, lifetime=settings.upload_ttl),
+                Folders(store, blobs, dispatcher, quota, limit=settings.max_upload, lifetime=settings.upload_ttl),
                 Jobs(store, bus, dispatcher, outlook, submissions),
                 Webhooks(store, outbound, trial_message),
                 Pools(store),

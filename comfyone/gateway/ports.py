@@ -24,6 +24,7 @@ from comfyone.gateway.domain.backends import Backend, BackendState, ConditionCha
 from comfyone.gateway.domain.catalogue import Catalogue
 from comfyone.gateway.domain.evidence import FileRef, Hint, Whereabouts
 from comfyone.gateway.domain.files import Asset, Blob, Content, Output
+from comfyone.gateway.domain.folders import Folder, NamedFile
 from comfyone.gateway.domain.jobs import Assignment, Failure, Job, JobEvent, JobState, Kind, Needs, NewJob
 from comfyone.gateway.domain.placement import Policy, Slot
 from comfyone.gateway.domain.tenants import ApiKey, Tenant, TenantPolicy
@@ -41,6 +42,7 @@ __all__ = [
     "Dispatch",
     "Driver",
     "Engine",
+    "FolderDoor",
     "Forecast",
     "JobView",
     "Offer",
@@ -214,6 +216,17 @@ class WebhookDoor(Protocol):
     def send_again(self, webhook_id: str, delivery_id: str, now: float) -> Delivery: ...
 
 
+class FolderDoor(Protocol):
+    """The names of a tenant's files; as `TenantDoor`."""
+
+    def find(self, folder: Folder, path: str) -> NamedFile | None: ...
+    def all(self, folder: Folder, below: str = "") -> list[NamedFile]: ...
+    def named(self, folder: Folder, paths: Iterable[str]) -> dict[str, NamedFile]: ...
+    def put(self, folder: Folder, path: str, asset: Asset, now: float, most: int) -> None: ...
+    def move(self, folder: Folder, path: str, new_path: str, now: float, most: int) -> None: ...
+    def delete(self, folder: Folder, path: str) -> bool: ...
+
+
 class Outbox(Protocol):
     """Messages to send, of all tenants. It is never reached by a request."""
 
@@ -275,6 +288,7 @@ class Session(Protocol):
     def outbox(self) -> Outbox: ...
     def tenant(self, tenant_id: str) -> TenantDoor: ...
     def webhooks(self, tenant_id: str) -> WebhookDoor: ...
+    def folders(self, tenant_id: str) -> FolderDoor: ...
 
 
 class Store(Protocol):
@@ -422,6 +436,9 @@ class Dispatch(Protocol):
     def health(self, backend_id: str) -> Health: ...
     async def known_classes(self, tenant_id: str) -> frozenset[str] | None:
         """Every node class that the tenant's live backends have, or None while that is not known."""
+
+    def catalogues(self, tenant_id: str) -> Sequence[Catalogue]:
+        """What the tenant's backends say that they have, as far as they have said it; the same is there once."""
 
     def needs(self, tenant_id: str, graph: Graph, values: Mapping[str, Mapping[str, Any]]) -> Needs | None:
         """What a graph with these values asks of a backend, or None while that is not known."""

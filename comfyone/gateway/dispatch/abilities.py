@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from comfyone.gateway.dispatch.link import Link
@@ -31,7 +31,7 @@ class Abilities:
 
     def needs(self, tenant_id: str, graph: Graph, values: Mapping[str, Mapping[str, Any]]) -> Needs | None:
         """What a graph needs, or None while no catalogue says which inputs are enumerated."""
-        catalogues = self._catalogues(tenant_id)
+        catalogues = self.catalogues(tenant_id)
         return needs_of(graph, values, catalogues) if catalogues else None
 
     def impossible(
@@ -54,7 +54,7 @@ class Abilities:
         return [link for link in links if self._may(link, kind.needs, dict(kind.labels))]
 
     def classes(self, tenant_id: str) -> frozenset[str]:
-        return frozenset().union(*(catalogue.classes for catalogue in self._catalogues(tenant_id)))
+        return frozenset().union(*(catalogue.classes for catalogue in self.catalogues(tenant_id)))
 
     def _may(self, link: Link, needs: Needs | None, labels: Mapping[str, str]) -> bool:
         if not labels.items() <= link.backend.labels.items():
@@ -70,7 +70,8 @@ class Abilities:
                 self._known.popitem(last=False)
         return known
 
-    def _catalogues(self, tenant_id: str) -> Iterable[Catalogue]:
+    def catalogues(self, tenant_id: str) -> list[Catalogue]:
+        """What the backends of a tenant have, as far as that is known."""
         distinct = {link.catalogue.token: link.catalogue for link in self._visible(tenant_id) if link.catalogue}
         return list(distinct.values())
 

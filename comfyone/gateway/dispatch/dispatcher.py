@@ -20,6 +20,7 @@ from comfyone.gateway.dispatch.run import Run, Tools
 from comfyone.gateway.dispatch.terms import Terms
 from comfyone.gateway.dispatch.watch import Watch
 from comfyone.gateway.domain.backends import SHARED_POOL, Backend, Condition, Health
+from comfyone.gateway.domain.catalogue import Catalogue
 from comfyone.gateway.domain.jobs import Assignment, Failure, Job, Needs
 from comfyone.gateway.domain.pace import Pace
 from comfyone.gateway.ports import Blobs, Bus, Driver, Store
@@ -157,6 +158,9 @@ class Dispatcher:
         live = [link for link in self.visible(tenant_id) if link.live]
         catalogues = await asyncio.gather(*(link.catalogued(patience) for link in live))
         return self._abilities.classes(tenant_id) if catalogues and None not in catalogues else None
+
+    def catalogues(self, tenant_id: str) -> list[Catalogue]:
+        return self._abilities.catalogues(tenant_id)
 
     def needs(self, tenant_id: str, graph: Graph, values: Mapping[str, Mapping[str, Any]]) -> Needs | None:
         return self._abilities.needs(tenant_id, graph, values)

@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from comfyone.gateway.domain.files import parse_asset_path
+from comfyone.gateway.domain.folders import Upload
 from comfyone.gateway.domain.jobs import Needs
 from comfyone.graph.document import Graph
 
@@ -19,7 +20,15 @@ Input = tuple[str, str]
 MAX_NAMED = 5
 """Missing things that a message names; the rest is counted."""
 
-_UPLOADS = ("image_upload", "video_upload", "audio_upload", "upload", "remote")
+_UPLOADS = (
+    "image_upload",
+    "animated_image_upload",
+    "video_upload",
+    "audio_upload",
+    "file_upload",
+    "upload",
+    "remote",
+)
 """Options of inputs whose choices are files that come and go; we place what a job needs there ourselves."""
 
 
@@ -30,6 +39,9 @@ class Catalogue:
 
     classes: frozenset[str] = frozenset()
     choices: Mapping[Input, Mapping[str, str]] = field(default_factory=dict)
+    uploads: Mapping[Input, Upload] = field(default_factory=dict)
+    """The inputs whose choices are uploaded files."""
+
     token: object = field(default_factory=object, compare=False, repr=False)
     """Tells this reading of a backend from every other."""
 
@@ -55,16 +67,21 @@ class Catalogue:
 def catalogue_of(object_info: Mapping[str, Any]) -> Catalogue:
     """Reads the answer to ``GET /object_info``, in both forms in which it writes enumerations."""
     choices: dict[Input, Mapping[str, str]] = {}
+    uploads: dict[Input, Upload] = {}
     known: dict[tuple[str, ...], Mapping[str, str]] = {}
     for class_, info in object_info.items():
-        for name, values in _enumerations(info):
+        for name, values, options in _enumerations(info):
+            if any(options.get(key) for key in _UPLOADS):
+                if upload := Upload.of(options):
+                    uploads[class_, name] = upload
+                continue
             own = tuple(value for value in values if isinstance(value, str))
             if own and len(own) == len(values):
                 choices[class_, name] = known.setdefault(own, {_plain(value): value for value in own})
-    return Catalogue(frozenset(object_info), choices)
+    return Catalogue(frozenset(object_info), choices, uploads)
 
 
-def _enumerations(info: Any) -> Iterator[tuple[str, list[Any]]]:
+def _enumerations(info: Any) -> Iterator[tuple[str, list[Any], Mapping[str, Any]]]:
     inputs = info.get("input") if isinstance(info, dict) else None
     for group in inputs.values() if isinstance(inputs, dict) else ():
         for name, spec in group.items() if isinstance(group, dict) else ():
@@ -72,8 +89,8 @@ def _enumerations(info: Any) -> Iterator[tuple[str, list[Any]]]:
                 continue
             options = spec[1] if len(spec) > 1 and isinstance(spec[1], dict) else {}
             values = spec[0] if isinstance(spec[0], list) else options.get("options") if spec[0] == "COMBO" else None
-            if isinstance(values, list) and not any(options.get(key) for key in _UPLOADS):
-                yield name, values
+            if isinstance(values, list):
+                yield name, values, options
 
 
 def needs_of(graph: Graph, values: Mapping[str, Mapping[str, Any]], catalogues: Iterable[Catalogue]) -> Needs:

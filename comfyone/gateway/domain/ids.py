@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import struct
 import threading
 import time
 
-__all__ = ["least_id", "new_id"]
+__all__ = ["is_id", "least_id", "new_id"]
+
+_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 _lock = threading.Lock()
 _last = 0
@@ -36,3 +39,8 @@ def least_id(moment: float) -> str:
     """What is less than every id that was made at a moment (seconds since the epoch) or later, and greater than all before."""
     digits = f"{int(moment * 1000):012x}"
     return f"{digits[:8]}-{digits[8:]}"
+
+
+def is_id(text: str) -> bool:
+    """Whether a text has the form of an id."""
+    return _ID.fullmatch(text) is not None

@@ -32,6 +32,7 @@ KEPT_CONDITIONS = 100
 
 _NO_RESULT = "NOT EXISTS (SELECT 1 FROM outputs WHERE asset_id = assets.id)"
 _UNUSED = "NOT EXISTS (SELECT 1 FROM asset_uses WHERE asset_id = assets.id)"
+_UNNAMED = "NOT EXISTS (SELECT 1 FROM folders WHERE asset_id = assets.id)"
 
 
 class SqlEngine:
@@ -289,7 +290,10 @@ class SqlEngine:
             self._sql.run("DELETE FROM jobs WHERE id = ?", (job_id,))
             for asset in assets:
                 # What a waiting job still needs goes with the uploads that have expired.
-                self._sql.run(f"UPDATE assets SET expires_at = 0 WHERE id = ? AND uploaded = 0 AND {_NO_RESULT}", asset)
+                self._sql.run(
+                    f"UPDATE assets SET expires_at = 0 WHERE id = ? AND uploaded = 0 AND {_NO_RESULT} AND {_UNNAMED}",
+                    asset,
+                )
                 self._sql.run(f"DELETE FROM assets WHERE id = ? AND expires_at = 0 AND {_UNUSED}", asset)
         return len(rows)
 
@@ -301,9 +305,11 @@ class SqlEngine:
         return [row[0] for row in rows]
 
     def expire(self, asset_ids: Iterable[str], now: float) -> None:
-        """Forgets those of the assets that are still `expiring`; one that is also a job's result stays as long as that."""
+        """Forgets those of the assets that are still `expiring`, and their names; one that is also a job's result stays as long
+        as that."""
         for asset_id in asset_ids:
             still = f"WHERE id = ? AND expires_at <= ? AND {_UNUSED}"
+            self._sql.run(f"DELETE FROM folders WHERE asset_id IN (SELECT id FROM assets {still})", (asset_id, now))
             self._sql.run(f"DELETE FROM assets {still} AND {_NO_RESULT}", (asset_id, now))
             self._sql.run(f"UPDATE assets SET uploaded = 0, expires_at = NULL {still}", (asset_id, now))
 

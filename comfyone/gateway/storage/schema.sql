@@ -91,7 +91,7 @@ CREATE TABLE assets (
     name TEXT NOT NULL,
     mime TEXT NOT NULL,
     size BIGINT NOT NULL,
-    uploaded BIGINT NOT NULL,  -- 1: kept until its owner deletes it; 0: kept as long as a job's output needs it
+    uploaded BIGINT NOT NULL,  -- 1: kept until its owner deletes it; 0: as long as a job's output or a name needs it
     created_at DOUBLE PRECISION NOT NULL,
     expires_at DOUBLE PRECISION,  -- when an upload may go, unless a job needs it; NULL: never
     content BYTEA,  -- its bytes, when they are few; NULL: they lie in the blob store under their hash
@@ -100,6 +100,19 @@ CREATE TABLE assets (
 
 CREATE INDEX assets_by_age ON assets (tenant_id, created_at, hash, size);
 CREATE INDEX assets_expiring ON assets (expires_at) WHERE expires_at IS NOT NULL;
+
+-- The names that ComfyUI's clients know files by, each in a folder of its tenant.
+CREATE TABLE folders (
+    tenant_id TEXT NOT NULL REFERENCES tenants (id),
+    folder TEXT NOT NULL,  -- input, temp or userdata
+    path TEXT NOT NULL,  -- with / between its parts
+    asset_id TEXT NOT NULL REFERENCES assets (id),
+    created_at DOUBLE PRECISION NOT NULL,
+    modified_at DOUBLE PRECISION NOT NULL,
+    PRIMARY KEY (tenant_id, folder, path)
+);
+
+CREATE INDEX folders_by_asset ON folders (asset_id);
 
 CREATE TABLE jobs (
     id TEXT PRIMARY KEY,

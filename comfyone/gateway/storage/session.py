@@ -5,6 +5,7 @@ from __future__ import annotations
 from comfyone.gateway.storage.accounts import SqlAccounts
 from comfyone.gateway.storage.audit import SqlAudit
 from comfyone.gateway.storage.engine import SqlEngine
+from comfyone.gateway.storage.folders import SqlFolders
 from comfyone.gateway.storage.outbox import SqlOutbox
 from comfyone.gateway.storage.pools import SqlPools
 from comfyone.gateway.storage.shared_backends import SqlSharedBackends
@@ -52,3 +53,6 @@ class SqlSession(Sql):
 
     def webhooks(self, tenant_id: str) -> SqlWebhooks:
         return SqlWebhooks(self, tenant_id)
+
+    def folders(self, tenant_id: str) -> SqlFolders:
+        return SqlFolders(self, tenant_id)

@@ -25,13 +25,13 @@ __all__ = ["SCHEMA_VERSION", "SqliteStore", "StateError", "connect", "transactio
 
 T = TypeVar("T")
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 BUSY_SECONDS = 10
 CACHE_KIB = 64 * 1024
 CHECKPOINT_PAGES = 8000
 """Pages of the log after which it is written back into the database: more, and rarer, costs less in all."""
 
-KEYED = {"job_events", "attempts", "outputs", "idempotency_keys", "asset_uses", "usage"}
+KEYED = {"job_events", "attempts", "outputs", "idempotency_keys", "asset_uses", "usage", "folders"}
 """Tables that lie in the order of their keys, instead of having an index for them beside: a commit costs by the pages that it
 touches, and every job writes to these."""
 

@@ -273,6 +273,7 @@ class SqlTenantDoor:
         users = self._sql.one("SELECT job_id FROM asset_uses WHERE asset_id = ? LIMIT 1", (asset_id,))
         if users is not None:
             raise Fault("in_use", f"job '{users[0]}' needs '{asset.name}'", field="id")
+        self._sql.run("DELETE FROM folders WHERE asset_id = ? AND tenant_id = ?", (asset_id, self._tenant))
         self._sql.run("DELETE FROM assets WHERE id = ? AND tenant_id = ?", (asset_id, self._tenant))
         return asset
 

@@ -1,0 +1,114 @@
+"""The names of a tenant's files: every statement here carries the tenant's id (law 7)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from comfyone.errors import Fault
+from comfyone.gateway.domain.files import Asset
+from comfyone.gateway.domain.folders import Folder, NamedFile
+from comfyone.gateway.storage.rows import ASSET, asset_of
+from comfyone.gateway.storage.sql import Row, Sql
+
+__all__ = ["SqlFolders"]
+
+_ASSET = ", ".join(f"a.{column.strip()}" for column in ASSET.split(","))
+_NAMED = (
+    f"SELECT f.path, f.created_at, f.modified_at, {_ASSET} FROM folders f "
+    "JOIN assets a ON a.id = f.asset_id AND a.tenant_id = f.tenant_id WHERE f.tenant_id = ? AND f.folder = ? "
+)
+_NEEDED = "EXISTS (SELECT 1 FROM outputs WHERE asset_id = assets.id) OR EXISTS (SELECT 1 FROM folders WHERE asset_id = assets.id)"
+_USED = "EXISTS (SELECT 1 FROM asset_uses WHERE asset_id = assets.id)"
+LAST = "\U0010ffff"
+"""Sorts behind everything that a path can begin with."""
+
+
+class SqlFolders:
+    """See `comfyone.gateway.ports.FolderDoor`."""
+
+    def __init__(self, sql: Sql, tenant_id: str) -> None:
+        self._sql = sql
+        self._tenant = tenant_id
+
+    def find(self, folder: Folder, path: str) -> NamedFile | None:
+        row = self._sql.one(f"{_NAMED} AND f.path = ?", (self._tenant, folder, path))
+        return _named(row) if row else None
+
+    def all(self, folder: Folder, below: str = "") -> list[NamedFile]:
+        """The files of a folder, or of one within it, by path."""
+        first, last = (f"{below}/", f"{below}/{LAST}") if below else ("", LAST)
+        rows = self._sql.all(
+            f"{_NAMED} AND f.path >= ? AND f.path < ? ORDER BY f.path", (self._tenant, folder, first, last)
+        )
+        return [_named(row) for row in rows]
+
+    def named(self, folder: Folder, paths: Iterable[str]) -> dict[str, NamedFile]:
+        """Those of the paths that name a file."""
+        found = {path: self.find(folder, path) for path in paths}
+        return {path: file for path, file in found.items() if file is not None}
+
+    def put(self, folder: Folder, path: str, asset: Asset, now: float, most: int) -> None:
+        """Gives a name to an asset of the tenant; the one that had it is let go. An asset that only names keep is kept as long
+        as ``asset`` says.
+
+        Raises:
+            Fault: ``quota_exceeded`` when the tenant has ``most`` names there; ``conflict`` when the path leads through a file.
+        """
+        earlier = self.find(folder, path)
+        if earlier is None:
+            self._check_new(folder, path, most)
+        self._sql.run(
+            "INSERT INTO folders (tenant_id, folder, path, asset_id, created_at, modified_at) VALUES (?, ?, ?, ?, ?, ?) "
+            "ON CONFLICT (tenant_id, folder, path) DO UPDATE SET asset_id = excluded.asset_id, modified_at = excluded.modified_at",
+            (self._tenant, folder, path, asset.id, now, now),
+        )
+        self._sql.run(
+            "UPDATE assets SET expires_at = ? WHERE id = ? AND tenant_id = ? AND uploaded = 0",
+            (asset.expires_at, asset.id, self._tenant),
+        )
+        if earlier is not None and earlier.asset.id != asset.id:
+            self._let_go(earlier.asset.id)
+
+    def move(self, folder: Folder, path: str, new_path: str, now: float, most: int) -> None:
+        """Gives a file another name; the one that had it is let go."""
+        file = self.find(folder, path)
+        if file is not None and path != new_path:
+            self.put(folder, new_path, file.asset, now, most)
+            self._sql.run(
+                "DELETE FROM folders WHERE tenant_id = ? AND folder = ? AND path = ?", self._key(folder, path)
+            )
+
+    def delete(self, folder: Folder, path: str) -> bool:
+        """Takes a name away, and the file if nothing else needs it. Returns whether there was one."""
+        file = self.find(folder, path)
+        if file is None:
+            return False
+        self._sql.run("DELETE FROM folders WHERE tenant_id = ? AND folder = ? AND path = ?", self._key(folder, path))
+        self._let_go(file.asset.id)
+        return True
+
+    def _check_new(self, folder: Folder, path: str, most: int) -> None:
+        row = self._sql.one(
+            "SELECT COUNT(*) FROM (SELECT 1 FROM folders WHERE tenant_id = ? AND folder = ? LIMIT ?)",
+            (self._tenant, folder, most),
+        )
+        if row and row[0] >= most:
+            raise Fault("quota_exceeded", f"the folder '{folder}' has {most:,} files already")
+        parts = path.split("/")
+        above = ["/".join(parts[:count]) for count in range(1, len(parts))]
+        if any(self.find(folder, one) for one in above) or self.all(folder, path):
+            raise Fault("conflict", f"'{path}' is a folder, or leads through a file", field="file")
+
+    def _let_go(self, asset_id: str) -> None:
+        """Forgets an asset that only its name kept; one that a job waits for goes when that has ended."""
+        idle = f"WHERE id = ? AND tenant_id = ? AND uploaded = 0 AND NOT ({_NEEDED})"
+        self._sql.run(f"UPDATE assets SET expires_at = 0 {idle}", (asset_id, self._tenant))
+        self._sql.run(f"DELETE FROM assets {idle} AND NOT ({_USED})", (asset_id, self._tenant))
+
+    def _key(self, folder: Folder, path: str) -> tuple[str, str, str]:
+        return self._tenant, folder, path
+
+
+def _named(row: Row) -> NamedFile:
+    path, created_at, modified_at, *asset = row
+    return NamedFile(path, asset_of(tuple(asset)), created_at, modified_at)
