@@ -378,6 +378,9 @@ FAULTS: Mapping[str, FaultKind] = {
         "the tenant's files would have more bytes, or have more, than it may keep",
         "delete files, or ask the operator for more room",
     ),
+    "hash_mismatch": FaultKind(
+        409, "the bytes that came have another hash than was said", "send the file again, or without a hash"
+    ),
     "range_unsatisfiable": FaultKind(416, "the file ends before the range begins", "see Content-Range for its size"),
     "too_large": FaultKind(413, "the body is over the limit", "send less, or ask the operator to raise the limit"),
     "invalid_input": FaultKind(

@@ -45,9 +45,16 @@ class LocalBlobs:
         for leftover in self._incoming.iterdir():  # of a process that was killed
             leftover.unlink()
 
-    async def put(self, chunks: AsyncIterator[bytes], *, limit: int | None = None, inline: bool = True) -> Blob:
+    async def put(
+        self,
+        chunks: AsyncIterator[bytes],
+        *,
+        limit: int | None = None,
+        inline: bool = True,
+        check: Callable[[str], None] | None = None,
+    ) -> Blob:
         """Stores bytes as they come; at most about a megabyte of them is in memory. The blob of few bytes has them itself,
-        unless it should not be ``inline``.
+        unless it should not be ``inline``. ``check`` is shown the hash before anything is kept; when it raises, nothing is.
 
         Raises:
             Fault: ``too_large`` past ``limit`` bytes; ``unavailable`` when the disk takes no more.
@@ -64,11 +71,14 @@ class LocalBlobs:
                 if incoming.held_bytes > DIRECT:
                     await _in_thread(incoming.write)
             if inline and incoming.path is None and 0 < size <= self._small:
-                return _in_hand(b"".join(incoming.held))
+                return _in_hand(b"".join(incoming.held), check)
             do = _here if size <= DIRECT and self._under_way == 1 else _in_thread
             await do(incoming.finish)
             assert incoming.path is not None
-            await self._keep(incoming.path, hash := incoming.hasher.hexdigest(), do)
+            hash = incoming.hasher.hexdigest()
+            if check is not None:
+                check(hash)
+            await self._keep(incoming.path, hash, do)
         except BaseException as error:
             incoming.discard()
             if isinstance(error, OSError):
@@ -150,8 +160,11 @@ class _Incoming:
             self.path.unlink(missing_ok=True)
 
 
-def _in_hand(content: bytes) -> Blob:
-    return Blob(blake3(content).hexdigest(), len(content), sniff_mime(content[:HEAD]), content)
+def _in_hand(content: bytes, check: Callable[[str], None] | None) -> Blob:
+    hash = blake3(content).hexdigest()
+    if check is not None:
+        check(hash)
+    return Blob(hash, len(content), sniff_mime(content[:HEAD]), content)
 
 
 def _sync(folder: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 __all__ = [
     "REQUEUED",
@@ -20,6 +20,7 @@ __all__ = [
     "Needs",
     "NewJob",
     "Passing",
+    "Standing",
     "rank_of",
     "sources",
 ]
@@ -67,6 +68,13 @@ TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
 def sources(target: JobState) -> tuple[JobState, ...]:
     """The states from which ``target`` may be reached."""
     return tuple(state for state, following in TRANSITIONS.items() if target in following)
+
+
+class Standing(NamedTuple):
+    """How a job may stand: its state, and whether it is being cancelled; None: either."""
+
+    state: JobState
+    cancelling: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +144,11 @@ class NewJob:
 
     idempotency_key: str | None = None
     digest: bytes = b""
+    key_lifetime: float | None = None
+    """Seconds after which the idempotency key may be used anew; None: never, as long as the job is kept."""
+
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    """Labels by which it is found again."""
 
 
 @dataclass(frozen=True, slots=True)

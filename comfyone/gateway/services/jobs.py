@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 
-from comfyone.gateway.domain.jobs import TERMINAL, JobEvent, JobState, Passing
+import msgspec
+
+from comfyone.gateway.domain.files import Output
+from comfyone.gateway.domain.jobs import TERMINAL, JobEvent, JobState, Passing, Standing
 from comfyone.gateway.domain.tenants import Principal, Scope
 from comfyone.gateway.ports import Bus, Dispatch, Forecast, JobView, Session, Store, TenantDoor
 from comfyone.gateway.services.submissions import Submission, Submissions
+from comfyone.graph.document import Graph, with_values
 
 __all__ = ["Jobs"]
 
@@ -76,6 +80,48 @@ class Jobs:
             lambda session: session.tenant(principal.tenant_id).jobs(limit=limit, offset=offset, states=states)
         )
 
+    async def listed(
+        self,
+        principal: Principal,
+        *,
+        limit: int,
+        before: str | None,
+        metadata: Mapping[str, str],
+        standings: Sequence[Standing],
+    ) -> list[tuple[JobView, Mapping[str, str]]]:
+        """Jobs with their labels, newest first: those that came ``before`` the one of this id, have all the labels of
+        ``metadata`` and stand in one of these ways. However far back they are looked for, nobody else waits."""
+        principal.require(Scope.JOBS)
+
+        def query(session: Session) -> list[tuple[JobView, Mapping[str, str]]]:
+            door = session.tenant(principal.tenant_id)
+            views = door.jobs(limit=limit, before=before, metadata=metadata, standings=standings)
+            labels = door.metadata([view.job.id for view in views])
+            return [(view, labels.get(view.job.id, {})) for view in views]
+
+        return await (self._store.survey if metadata or standings else self._store.read)(query)
+
+    async def labelled(self, principal: Principal, job_id: str) -> tuple[JobView, Mapping[str, str]]:
+        """A job as it stands, with its labels."""
+        principal.require(Scope.JOBS)
+
+        def query(session: Session) -> tuple[JobView, Mapping[str, str]]:
+            door = session.tenant(principal.tenant_id)
+            return door.job(job_id), door.metadata([job_id]).get(job_id, {})
+
+        return await self._store.read(query)
+
+    async def graph(self, principal: Principal, job_id: str) -> Graph:
+        """The graph that a job runs, its values set; files are named by their paths."""
+        principal.require(Scope.JOBS)
+        raw, values = await self._store.read(lambda session: session.tenant(principal.tenant_id).graph(job_id))
+        return with_values(msgspec.json.decode(raw), msgspec.json.decode(values))
+
+    async def output(self, principal: Principal, job_id: str, position: int) -> Output:
+        """What a job produced, by its place among all of that."""
+        principal.require(Scope.JOBS)
+        return await self._store.read(lambda session: session.tenant(principal.tenant_id).output(job_id, position))
+
     async def cancel(self, principal: Principal, job_id: str) -> JobView:
         """Cancels a job: at once while it waits here, else as soon as its backend has let go of it.
 
@@ -121,6 +167,29 @@ class Jobs:
                 if event.number is not None and event.number <= after:
                     continue
                 yield event
+                if event.terminal:
+                    return
+
+    async def follow(self, principal: Principal, job_id: str) -> AsyncGenerator[JobView | JobEvent]:
+        """A job as it stands, and then all that happens to it until it has ended, previews too.
+
+        The first step raises ``not_found`` for a job that is not the principal's.
+        """
+        principal.require(Scope.JOBS)
+        tenant_id = principal.tenant_id
+
+        def query(session: Session) -> tuple[JobView, int]:
+            door = session.tenant(tenant_id)
+            return door.job(job_id), door.last_event(job_id)
+
+        with self._bus.subscribe(job_id, tenant_id=tenant_id, passing=frozenset(Passing)) as live:
+            view, last = await self._store.read(query)
+            yield view
+            if view.job.state in TERMINAL:
+                return
+            async for event in live:
+                if event.number is None or event.number > last:
+                    yield event
                 if event.terminal:
                     return
 

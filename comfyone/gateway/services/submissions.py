@@ -65,6 +65,14 @@ class Submission:
     free_gpu: bool = True
     idempotency_key: str | None = None
     digest: bytes = b""
+    key_lifetime: float | None = None
+    """Seconds after which the idempotency key may be used anew."""
+
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    """Labels by which the job is found again, checked."""
+
+    sure: bool = False
+    """Refuse what no backend can ever run, instead of accepting a job that has failed."""
 
 
 class Submissions:
@@ -154,6 +162,9 @@ class Submissions:
             check_granted(principal.policy, graph)
         backend_id = backend.id if backend else None
         needs = self._dispatch.needs(tenant_id, graph, values)
+        failure = self._dispatch.impossible(tenant_id, needs, submission.labels, backend_id)
+        if failure and submission.sure:
+            raise Fault("invalid_graph", failure.message, hint=failure.hint)
         raw = workflow.graph if workflow else submission.raw or b""
         encoded = msgspec.json.encode(values)
         return NewJob(
@@ -166,7 +177,7 @@ class Submissions:
             backend_id=backend_id,
             labels=submission.labels,
             needs=needs,
-            failure=self._dispatch.impossible(tenant_id, needs, submission.labels, backend_id),
+            failure=failure,
             priority=submission.priority,
             free_cache=submission.free_cache,
             free_gpu=submission.free_gpu,
@@ -174,6 +185,8 @@ class Submissions:
             assets=_files_needed(raw, graph, encoded, values),
             idempotency_key=submission.idempotency_key,
             digest=submission.digest,
+            key_lifetime=submission.key_lifetime,
+            metadata=submission.metadata,
         )
 
     async def _check_images(self, tenant_id: str, workflow: Workflow, values: Values) -> None:

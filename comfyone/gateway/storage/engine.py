@@ -285,7 +285,7 @@ class SqlEngine:
         rows = self._sql.all("SELECT id FROM jobs WHERE finished_at < ? ORDER BY finished_at LIMIT ?", (before, limit))
         for (job_id,) in rows:
             assets = self._sql.all("SELECT asset_id FROM outputs WHERE job_id = ? AND asset_id IS NOT NULL", (job_id,))
-            for table in ("outputs", "job_events", "attempts", "job_graphs", "idempotency_keys"):
+            for table in ("outputs", "job_events", "attempts", "job_graphs", "job_metadata", "idempotency_keys"):
                 self._sql.run(f"DELETE FROM {table} WHERE job_id = ?", (job_id,))
             self._sql.run("DELETE FROM jobs WHERE id = ?", (job_id,))
             for asset in assets:

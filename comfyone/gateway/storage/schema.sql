@@ -163,6 +163,17 @@ CREATE TABLE job_graphs (
     graph BYTEA NOT NULL
 );
 
+-- Labels that were given to jobs as they were submitted. A key that begins with ':' is no label but what a dialect remembers.
+CREATE TABLE job_metadata (
+    tenant_id TEXT NOT NULL,
+    key TEXT NOT NULL,
+    value TEXT NOT NULL,
+    job_id TEXT NOT NULL REFERENCES jobs (id),
+    PRIMARY KEY (tenant_id, key, value, job_id)
+);
+
+CREATE INDEX job_metadata_by_job ON job_metadata (job_id);
+
 -- Every time a job was given to a backend, and how that ended.
 CREATE TABLE attempts (
     job_id TEXT NOT NULL REFERENCES jobs (id),

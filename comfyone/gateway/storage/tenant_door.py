@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 from comfyone.errors import Fault
 from comfyone.gateway.domain.backends import Backend, BackendState, ConditionChange, find_backend
-from comfyone.gateway.domain.files import Asset
+from comfyone.gateway.domain.files import Asset, Output
 from comfyone.gateway.domain.ids import least_id
-from comfyone.gateway.domain.jobs import TERMINAL, Job, JobEvent, JobState, NewJob, rank_of
+from comfyone.gateway.domain.jobs import TERMINAL, Job, JobEvent, JobState, NewJob, Standing, rank_of
 from comfyone.gateway.domain.workflows import Workflow, unknown_workflow
 from comfyone.gateway.ports import MAX_POSITION, JobView, QueuedJob
+from comfyone.gateway.storage.listing import add_metadata, metadata_of, page_of
 from comfyone.gateway.storage.rows import (
     ASSET,
     BACKEND,
@@ -277,6 +279,45 @@ class SqlTenantDoor:
         self._sql.run("DELETE FROM assets WHERE id = ? AND tenant_id = ?", (asset_id, self._tenant))
         return asset
 
+    def with_hash(self, hash: str, now: float) -> Asset | None:
+        """A file of this content whose time is not over, if the tenant has one."""
+        row = self._sql.one(
+            f"SELECT {ASSET} FROM assets WHERE tenant_id = ? AND hash = ? AND (expires_at IS NULL OR expires_at > ?) "
+            "ORDER BY id LIMIT 1",
+            (self._tenant, hash, now),
+        )
+        return asset_of(row) if row else None
+
+    def output(self, job_id: str, position: int) -> Output:
+        """What a job produced, by its place among all of that."""
+        self._job_row(job_id)
+        row = self._sql.one(
+            _OUTPUTS.replace("ORDER BY o.position", "AND o.position = :position"),
+            {"tenant": self._tenant, "job": job_id, "position": position},
+        )
+        if row is None:
+            raise Fault("not_found", f"job '{job_id}' has no output {position}", field="id")
+        return output_of(row)
+
+    def delete_output(self, job_id: str, position: int) -> None:
+        """Takes a file away from what a job produced; the file goes too, unless another job has it or it was uploaded as well.
+
+        Raises:
+            Fault: ``not_found``; ``in_use`` while a job that has not ended needs it.
+        """
+        asset = self.output(job_id, position).asset
+        if asset is not None:
+            others = self._sql.one(
+                "SELECT 1 FROM outputs WHERE asset_id = ? AND NOT (job_id = ? AND position = ?) LIMIT 1",
+                (asset.id, job_id, position),
+            )
+            uploaded = self._sql.one("SELECT 1 FROM assets WHERE id = ? AND uploaded = 1", (asset.id,))
+            if not others and not uploaded:
+                self.delete_asset(asset.id)
+        self._sql.run(
+            "UPDATE outputs SET asset_id = NULL, value = NULL WHERE job_id = ? AND position = ?", (job_id, position)
+        )
+
     # jobs
 
     def replayed(self, key: str, digest: bytes) -> str | None:
@@ -298,6 +339,11 @@ class SqlTenantDoor:
 
     def earlier(self, job: NewJob) -> str | None:
         """The job that was submitted before under the same idempotency key; or None, and the key is this one's."""
+        if job.key_lifetime is not None:
+            self._sql.run(
+                "DELETE FROM idempotency_keys WHERE tenant_id = ? AND key = ? AND job_id < ?",
+                (self._tenant, job.idempotency_key, least_id(job.created_at - job.key_lifetime)),
+            )
         if job.idempotency_key is None or self._sql.run(
             "INSERT INTO idempotency_keys (tenant_id, key, job_id, digest) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
             (self._tenant, job.idempotency_key, job.id, job.digest),
@@ -333,6 +379,8 @@ class SqlTenantDoor:
         )
         if job.assets:
             self._use(job)
+        if job.metadata:
+            add_metadata(self._sql, self._tenant, job.id, job.metadata)
         if job.graph is not None:
             self._sql.run("INSERT INTO job_graphs (job_id, graph) VALUES (?, ?)", (job.id, job.graph))
         add_event(self._sql, JobEvent(self._tenant, job.id, 1, JobState.QUEUED, job.created_at, {}))
@@ -420,13 +468,52 @@ class SqlTenantDoor:
         statement = f"SELECT {_QUEUED} FROM jobs WHERE state IN ('dispatched', 'running') AND tenant_id = ? LIMIT ?"
         return [QueuedJob(*row) for row in self._sql.all(statement, (self._tenant, MAX_POSITION))]
 
-    def jobs(self, *, limit: int, offset: int, states: Sequence[JobState]) -> list[JobView]:
-        """Newest first."""
+    def jobs(
+        self,
+        *,
+        limit: int,
+        offset: int = 0,
+        states: Sequence[JobState] = (),
+        before: str | None = None,
+        metadata: Mapping[str, str] = MappingProxyType({}),
+        standings: Sequence[Standing] = (),
+    ) -> list[JobView]:
+        """Newest first: either from an ``offset`` on, in one of the ``states``; or those that came ``before`` a job, with all
+        these labels and one of these ``standings``, which costs the same on every page."""
+        if before is not None or metadata or standings:
+            ids = page_of(self._sql, self._tenant, limit=limit, before=before, metadata=metadata, standings=standings)
+            return self._views(
+                self._sql.all(
+                    f"SELECT {JOB} FROM jobs WHERE id IN ({', '.join('?' * len(ids))}) AND tenant_id = ? ORDER BY id DESC",
+                    (*ids, self._tenant),
+                )
+            )
         among = f"AND state IN ({', '.join('?' * len(states))}) " if states else ""
         rows = self._sql.all(
             f"SELECT {JOB} FROM jobs WHERE tenant_id = ? {among}ORDER BY id DESC LIMIT ? OFFSET ?",
             (self._tenant, *states, limit, offset),
         )
+        return self._views(rows)
+
+    def metadata(self, job_ids: Sequence[str]) -> dict[str, dict[str, str]]:
+        """The labels that jobs were submitted with, by the job's id; of those that have some."""
+        return metadata_of(self._sql, self._tenant, job_ids)
+
+    def graph(self, job_id: str) -> tuple[bytes, bytes]:
+        """A job's graph, and the values that it was submitted with."""
+        job = job_of(self._job_row(job_id))
+        row = self._sql.one("SELECT graph FROM job_graphs WHERE job_id = ?", (job_id,)) or self._sql.one(
+            "SELECT graph FROM workflow_versions WHERE workflow_id = ? AND version = ?", (job.workflow_id, job.version)
+        )
+        assert row is not None
+        return row[0], job.values
+
+    def last_event(self, job_id: str) -> int:
+        """The number of the latest event of a job."""
+        row = self._sql.one("SELECT last_event FROM jobs WHERE id = ? AND tenant_id = ?", (job_id, self._tenant))
+        return int(row[0]) if row else 0
+
+    def _views(self, rows: Sequence[Row]) -> list[JobView]:
         positions = self._positions([row[0] for row in rows if row[4] == JobState.QUEUED])
         return [self._view(row, positions.get(row[0])) for row in rows]
 
