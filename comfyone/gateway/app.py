@@ -135,7 +135,7 @@ async def open_gateway(settings: GatewaySettings, limits: Limits | None = None) 
             if open_tenant := settings.open_tenant:
                 visitor = await store.write(lambda session: visitor_key(session, open_tenant))
             outlook = Outlook(store, bus, dispatcher.pace, dispatcher.pool)
-            told.append(outlook.note)
+            told += [outlook.note, dispatcher.note]
             await dispatcher.start()
             deliveries = Deliveries(store, outbound, settings.webhook_retries)
             deliveries.start()

@@ -26,7 +26,18 @@ from comfyone.gateway.domain.catalogue import Catalogue
 from comfyone.gateway.domain.evidence import FileRef, Hint, Whereabouts
 from comfyone.gateway.domain.files import Asset, Blob, Content, Output
 from comfyone.gateway.domain.folders import Folder, NamedFile
-from comfyone.gateway.domain.jobs import Assignment, Failure, Job, JobEvent, JobState, Kind, Needs, NewJob, Standing
+from comfyone.gateway.domain.jobs import (
+    Assignment,
+    Failure,
+    Job,
+    JobEvent,
+    JobState,
+    Kind,
+    Needs,
+    NewJob,
+    Origin,
+    Standing,
+)
 from comfyone.gateway.domain.placement import Policy, Slot
 from comfyone.gateway.domain.tenants import ApiKey, Tenant, TenantPolicy
 from comfyone.gateway.domain.usage import UsageQuestion, UsageRow
@@ -130,6 +141,9 @@ class TenantDoor(Protocol):
     def earlier(self, job: NewJob) -> str | None: ...
     def forget_key(self, job: NewJob) -> None: ...
     def add_job(self, job: NewJob) -> str: ...
+    def check_prompt_id(self, prompt_id: str) -> None: ...
+    def origin(self, job_id: str) -> Origin | None: ...
+    def job_of_prompt(self, prompt_id: str) -> str: ...
     def count_queued(self, most: int) -> int: ...
     def submitted_since(self, moment: float, most: int) -> tuple[int, float]: ...
     def backend_seconds(self, day: str) -> float: ...
@@ -198,6 +212,7 @@ class Engine(Protocol):
     def closed(self, prompt_ids: Iterable[str]) -> list[str]: ...
     def note_condition(self, backend_id: str, condition: str, reason: str | None, now: float) -> None: ...
     def graph(self, job: Job) -> bytes: ...
+    def origin(self, job: Job) -> Origin | None: ...
     def recent(self, limit: int) -> list[tuple[str, str | None, float]]: ...
     def prune(self, before: float, limit: int) -> int: ...
     def expiring(self, now: float, limit: int) -> list[str]: ...
@@ -388,8 +403,10 @@ class Driver(Protocol):
         """The prompts that wait or run on the server, whoever sent them; those that run come last, so that to stop them in
         this order lets none begin because another ended."""
 
-    async def send(self, prompt_id: str, graph: Mapping[str, Any]) -> Mapping[str, Failure]:
-        """Queues a graph. Returns the output nodes that the server will leave out, and why. Raises `Refused` when it will
+    async def send(
+        self, prompt_id: str, graph: Mapping[str, Any], *, extra: Mapping[str, Any], targets: Sequence[str]
+    ) -> Mapping[str, Failure]:
+        """Queues a graph, with further data for its nodes, and with the only outputs to run if not all. Returns the output nodes that the server will leave out, and why. Raises `Refused` when it will
         not run it, `Unsent` when it certainly never got it, `Unreachable` when that is unclear."""
 
     async def look(self, prompt_id: str, *, ended: bool) -> Whereabouts:
@@ -445,6 +462,12 @@ class Dispatch(Protocol):
 
     def cancel(self, job_id: str) -> None:
         """Stops a job on its backend, if one has it; the answer does not wait for that."""
+
+    def confide(self, job_id: str, secrets: Mapping[str, Any]) -> None:
+        """Keeps what is to be sent with a job and never stored, until the job has ended."""
+
+    def forget(self, job_id: str) -> None:
+        """Drops what was confided for a job that is not accepted after all."""
 
     def progress(self, job_id: str) -> float:
         """How far a job that is running has come, in percent."""

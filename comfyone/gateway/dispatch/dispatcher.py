@@ -17,11 +17,12 @@ from comfyone.gateway.dispatch.limits import Limits
 from comfyone.gateway.dispatch.link import Link
 from comfyone.gateway.dispatch.pool import Pool
 from comfyone.gateway.dispatch.run import Run, Tools
+from comfyone.gateway.dispatch.secrets import Secrets
 from comfyone.gateway.dispatch.terms import Terms
 from comfyone.gateway.dispatch.watch import Watch
 from comfyone.gateway.domain.backends import SHARED_POOL, Backend, Condition, Health
 from comfyone.gateway.domain.catalogue import Catalogue
-from comfyone.gateway.domain.jobs import Assignment, Failure, Job, Needs
+from comfyone.gateway.domain.jobs import Assignment, Failure, Job, JobEvent, Needs
 from comfyone.gateway.domain.pace import Pace
 from comfyone.gateway.ports import Blobs, Bus, Driver, Store
 from comfyone.gateway.services.graphs import Graphs
@@ -48,7 +49,8 @@ class Dispatcher:
         driver_for: Callable[[Backend], Driver],
     ) -> None:
         self._store = store
-        self._tools = Tools(store, graphs, blobs, bus, limits, self._wake_later, self._has_elsewhere)
+        self._secrets = Secrets()
+        self._tools = Tools(store, graphs, blobs, bus, limits, self._secrets, self._wake_later, self._has_elsewhere)
         self._limits = limits
         self._driver_for = driver_for
         self._links: dict[str, Link] = {}
@@ -197,6 +199,21 @@ class Dispatcher:
     def cancel(self, job_id: str) -> None:
         if entry := self._runs.get(job_id):
             entry[0].cancel()
+
+    def confide(self, job_id: str, secrets: Mapping[str, Any]) -> None:
+        self._secrets.keep(job_id, secrets)
+
+    def forget(self, job_id: str) -> None:
+        self._secrets.forget(job_id)
+
+    @property
+    def confided(self) -> int:
+        """The jobs whose secrets are in memory."""
+        return len(self._secrets)
+
+    def note(self, event: JobEvent) -> None:
+        """Takes note of a committed event."""
+        self._secrets.note(event)
 
     def progress(self, job_id: str) -> float:
         entry = self._runs.get(job_id)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -21,6 +21,7 @@ from comfyone.gateway.dispatch.collect import Collector
 from comfyone.gateway.dispatch.limits import Limits
 from comfyone.gateway.dispatch.link import Link
 from comfyone.gateway.dispatch.materials import graph_for
+from comfyone.gateway.dispatch.secrets import Secrets
 from comfyone.gateway.domain.evidence import Ending, Gone, Hint, HintKind, Refused, Unreachable, Unsent, Where
 from comfyone.gateway.domain.files import Output
 from comfyone.gateway.domain.jobs import Assignment, Failure, Job, JobEvent, JobState, Passing
@@ -52,6 +53,7 @@ class Tools:
     blobs: Blobs
     bus: Bus
     limits: Limits
+    secrets: Secrets
     later: Callable[[float, str], None]
     """Looks again, in so many seconds, whether something of a tenant can be placed."""
 
@@ -145,10 +147,11 @@ class Run:
         if self._cancelling:
             await self._end(JobState.CANCELLED, "cancelled before it was sent")
             return False
+        extra, targets = await self._extras()
         self._progress = Progress(graph)
         self._sent = True
         try:
-            left_out = await self._link.driver.send(self.prompt_id, graph)
+            left_out = await self._link.driver.send(self.prompt_id, graph, extra=extra, targets=targets)
             self._link.answered()
             self._link.warm = models_of(self.job.needs) or self._link.warm
         except Refused as error:
@@ -196,6 +199,14 @@ class Run:
         except Unreachable as error:
             await self._return_unsent(error)
         return None
+
+    async def _extras(self) -> tuple[Mapping[str, Any], Sequence[str]]:
+        """What to send besides the graph: further data for its nodes, and the only outputs to run."""
+        secrets = self._tools.secrets.of(self.job.id)
+        if self.job.workflow_id is not None:
+            return secrets, ()
+        origin = await self._tools.store.read(lambda session: session.engine.origin(self.job))
+        return ({**origin.extra_data, **secrets}, origin.targets) if origin else (secrets, ())
 
     async def _return_unsent(self, error: Unreachable) -> None:
         if isinstance(error, Unsent):

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 __all__ = [
     "REQUEUED",
+    "SECRET_EXTRA",
     "TERMINAL",
     "TRANSITIONS",
     "Assignment",
@@ -19,6 +20,7 @@ __all__ = [
     "Kind",
     "Needs",
     "NewJob",
+    "Origin",
     "Passing",
     "Standing",
     "rank_of",
@@ -115,6 +117,25 @@ def rank_of(priority: int, created_at: float) -> float:
     return created_at - priority * AGEING
 
 
+SECRET_EXTRA = frozenset({"api_key_comfy_org", "auth_token_comfy_org"})
+"""What of ``extra_data`` opens doors elsewhere: ComfyUI itself shows these to nobody, and here they are never stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What a caller in ComfyUI's own words says of a job, besides its graph.
+
+    ``prompt_id`` is the id that the caller chose, if any. ``targets`` are the only outputs to run; none means all.
+    ``front`` puts the job before all that its tenant has waiting.
+    """
+
+    client_id: str | None = None
+    prompt_id: str | None = None
+    extra_data: Mapping[str, Any] = field(default_factory=dict)
+    targets: tuple[str, ...] = ()
+    front: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class NewJob:
     """A submission that has passed every check and only needs to be committed.
@@ -149,6 +170,9 @@ class NewJob:
 
     metadata: Mapping[str, str] = field(default_factory=dict)
     """Labels by which it is found again."""
+    origin: Origin | None = None
+    secrets: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """Further ``extra_data``, which is never stored: it is kept in memory until the job ends."""
 
 
 @dataclass(frozen=True, slots=True)

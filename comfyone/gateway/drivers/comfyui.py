@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from io import BytesIO
 from typing import IO, Any
 
@@ -88,8 +88,15 @@ class ComfyUIDriver:
     async def prompts(self) -> list[str]:
         return ids_in_queue(await self._get("/queue"))
 
-    async def send(self, prompt_id: str, graph: Mapping[str, Any]) -> Mapping[str, Failure]:
-        answer = await self._post("/prompt", {"prompt": graph, "prompt_id": prompt_id, "client_id": self._client_id})
+    async def send(
+        self, prompt_id: str, graph: Mapping[str, Any], *, extra: Mapping[str, Any], targets: Sequence[str]
+    ) -> Mapping[str, Failure]:
+        body: dict[str, Any] = {"prompt": graph, "prompt_id": prompt_id, "client_id": self._client_id}
+        if extra:
+            body["extra_data"] = extra
+        if targets:
+            body["partial_execution_targets"] = targets
+        answer = await self._post("/prompt", body)
         told = _decoded(answer.body)
         if answer.status == 200 and isinstance(told, dict):
             return left_out(told.get("node_errors"))

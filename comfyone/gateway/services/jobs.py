@@ -10,7 +10,7 @@ from contextlib import suppress
 import msgspec
 
 from comfyone.gateway.domain.files import Output
-from comfyone.gateway.domain.jobs import TERMINAL, JobEvent, JobState, Passing, Standing
+from comfyone.gateway.domain.jobs import TERMINAL, JobEvent, JobState, Origin, Passing, Standing
 from comfyone.gateway.domain.tenants import Principal, Scope
 from comfyone.gateway.ports import Bus, Dispatch, Forecast, JobView, Session, Store, TenantDoor
 from comfyone.gateway.services.submissions import Submission, Submissions
@@ -72,6 +72,16 @@ class Jobs:
                 await _until_terminal(events, wait)
                 view = await self._store.read(query)
         return view
+
+    async def origin(self, principal: Principal, job_id: str) -> Origin | None:
+        """What the caller said of a job in ComfyUI's own words, if it came in them."""
+        principal.require(Scope.JOBS)
+        return await self._store.read(lambda session: session.tenant(principal.tenant_id).origin(job_id))
+
+    async def of_prompt(self, principal: Principal, prompt_id: str) -> str:
+        """The id of the job that is shown under a prompt id: the caller's own, or else the job's."""
+        principal.require(Scope.JOBS)
+        return await self._store.read(lambda session: session.tenant(principal.tenant_id).job_of_prompt(prompt_id))
 
     async def page(self, principal: Principal, *, limit: int, offset: int, states: Sequence[JobState]) -> list[JobView]:
         """Newest first."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from asyncio import Future
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -13,7 +14,7 @@ import msgspec
 from comfyone.errors import Fault
 from comfyone.gateway.domain.files import asset_ids_in, parse_asset_path
 from comfyone.gateway.domain.ids import new_id
-from comfyone.gateway.domain.jobs import NewJob
+from comfyone.gateway.domain.jobs import SECRET_EXTRA, NewJob, Origin
 from comfyone.gateway.domain.policies import check_granted
 from comfyone.gateway.domain.tenants import Principal, Scope
 from comfyone.gateway.domain.workflows import (
@@ -38,6 +39,12 @@ MAX_KEY = 255
 
 ID_MARK = b"-7"
 """In the text of every id that we make, before its third group: they are UUIDs of version 7."""
+
+MAX_ID = 255
+"""Characters of an id that a caller chooses."""
+
+MAX_SECRETS = 16 * 1024
+"""Bytes of secrets that a job may have: they are in memory until its end."""
 
 MAX_FILES = 1000
 """Files that one job may need."""
@@ -73,6 +80,9 @@ class Submission:
 
     sure: bool = False
     """Refuse what no backend can ever run, instead of accepting a job that has failed."""
+    origin: Origin | None = None
+    secrets: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """See `NewJob.secrets`."""
 
 
 class Submissions:
@@ -99,6 +109,8 @@ class Submissions:
             principal.require(Scope.GRAPHS)
         if submission.idempotency_key is not None and not 0 < len(submission.idempotency_key) <= MAX_KEY:
             raise Fault("invalid_body", f"an Idempotency-Key has 1 to {MAX_KEY} characters", field="Idempotency-Key")
+        if submission.origin or submission.secrets:
+            _check_origin(submission)
         try:
             await self._quota.require_any(principal)
             return await self._checked(principal, submission)
@@ -109,12 +121,20 @@ class Submissions:
             return earlier
 
     async def add(self, principal: Principal, job: NewJob) -> tuple[str, bool]:
+        if job.secrets:
+            self._dispatch.confide(job.id, job.secrets)
         committed = self._store.submit(partial(self._added, principal=principal, job=job))
+        if job.secrets:
+            committed.add_done_callback(partial(self._forget_unless_accepted, job.id))
         self._dispatch.wake(principal.tenant_id)
         added = await committed
         if isinstance(added, Fault):
             raise added
         return added
+
+    def _forget_unless_accepted(self, job_id: str, committed: Future[tuple[str, bool] | Fault]) -> None:
+        if committed.cancelled() or committed.exception() or committed.result() != (job_id, False):
+            self._dispatch.forget(job_id)
 
     def _added(self, session: Session, *, principal: Principal, job: NewJob) -> tuple[str, bool] | Fault:
         """Runs in the writer. A repeat takes no leave; whoever gets none has left no trace. That is an answer and no error:
@@ -124,6 +144,8 @@ class Submissions:
         if earlier is not None:
             return earlier, True
         try:
+            if job.origin and job.origin.prompt_id is not None:
+                door.check_prompt_id(job.origin.prompt_id)
             self._allowances.take(principal.tenant_id, principal.policy, door, job.created_at)
         except Fault as refusal:
             door.forget_key(job)
@@ -166,6 +188,7 @@ class Submissions:
         if failure and submission.sure:
             raise Fault("invalid_graph", failure.message, hint=failure.hint)
         raw = workflow.graph if workflow else submission.raw or b""
+        origin, secrets = _parted(submission)
         encoded = msgspec.json.encode(values)
         return NewJob(
             id=new_id(),
@@ -187,6 +210,8 @@ class Submissions:
             digest=submission.digest,
             key_lifetime=submission.key_lifetime,
             metadata=submission.metadata,
+            origin=origin,
+            secrets=secrets,
         )
 
     async def _check_images(self, tenant_id: str, workflow: Workflow, values: Values) -> None:
@@ -206,6 +231,28 @@ class Submissions:
                 raise Fault(
                     "invalid_input", f"{images[key].label}: '{asset.name}' is {asset.mime}", field=key[1], hint=hint
                 )
+
+
+def _check_origin(submission: Submission) -> None:
+    """Raises:
+    Fault: ``invalid_body`` for ids that are too long, or secrets that are too large.
+    """
+    origin = submission.origin or Origin()
+    for name, value in (("client_id", origin.client_id), ("prompt_id", origin.prompt_id)):
+        if value is not None and not 0 < len(value) <= MAX_ID:
+            raise Fault("invalid_body", f"a {name} has 1 to {MAX_ID} characters", field=name)
+    secrets = {name: origin.extra_data[name] for name in SECRET_EXTRA & origin.extra_data.keys()}
+    if (secrets or submission.secrets) and len(msgspec.json.encode([secrets, submission.secrets])) > MAX_SECRETS:
+        raise Fault("invalid_body", f"keys in extra_data have at most {MAX_SECRETS:,} bytes", field="extra_data")
+
+
+def _parted(submission: Submission) -> tuple[Origin | None, Mapping[str, Any]]:
+    """The origin without what must not be stored, and that."""
+    origin, secrets = submission.origin, submission.secrets
+    if origin and (found := SECRET_EXTRA & origin.extra_data.keys()):
+        secrets = {**{name: origin.extra_data[name] for name in found}, **secrets}
+        origin = replace(origin, extra_data={k: v for k, v in origin.extra_data.items() if k not in found})
+    return origin, secrets
 
 
 def _files_needed(raw: bytes, graph: Graph, given: bytes, values: Values) -> tuple[str, ...]:

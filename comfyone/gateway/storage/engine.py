@@ -9,9 +9,10 @@ from typing import Any
 from comfyone.gateway.domain.backends import Backend
 from comfyone.gateway.domain.files import Output
 from comfyone.gateway.domain.ids import new_id
-from comfyone.gateway.domain.jobs import Assignment, Failure, Job, JobState, Kind, Needs, rank_of
+from comfyone.gateway.domain.jobs import Assignment, Failure, Job, JobState, Kind, Needs, Origin
 from comfyone.gateway.domain.placement import Slot
 from comfyone.gateway.ports import Offer
+from comfyone.gateway.storage.origins import origin_of
 from comfyone.gateway.storage.rows import BACKEND, JOB, backend_of, failure_text, job_of, json_text, kind_of, needs_text
 from comfyone.gateway.storage.sql import Sql
 from comfyone.gateway.storage.tenant_door import SqlTenantDoor
@@ -56,17 +57,13 @@ class SqlEngine:
     def waiting(self, tenant_id: str, offer: Offer, after: Job | None, limit: int) -> list[Job]:
         """The next of a tenant's queue, behind ``after``, that may be taken now and are not out of reach of the offer."""
         beyond = [value for kind in offer.beyond for value in _kind_values(kind)]
-        values = [
-            tenant_id,
-            offer.now,
-            *(() if after is None else (rank_of(after.priority, after.created_at), after.id)),
-        ]
+        values = [tenant_id, offer.now, *(() if after is None else (after.id,))]
         reach = f"AND (wanted_backend_id IS NULL OR wanted_backend_id IN ({_marks(offer.backend_ids)})) "
         if offer.beyond:
             reach += f"AND {_KIND} NOT IN (VALUES {_marks(offer.beyond, '(?, ?, ?)')}) "
         rows = self._sql.all(
             f"SELECT {JOB} FROM jobs WHERE state = 'queued' AND tenant_id = ? AND not_before <= ? "
-            f"{'AND (rank, id) > (?, ?) ' if after else ''}{reach}ORDER BY rank, id LIMIT ?",
+            f"{'AND (rank, id) > (SELECT rank, id FROM jobs WHERE id = ?) ' if after else ''}{reach}ORDER BY rank, id LIMIT ?",
             (*values, *offer.backend_ids, *beyond, limit),
         )
         return [job_of(row) for row in rows]
@@ -280,12 +277,24 @@ class SqlEngine:
         graph: bytes = row[0]
         return graph
 
+    def origin(self, job: Job) -> Origin | None:
+        """What the caller said of a job besides its graph. Only one that brought its graph can have said anything."""
+        return origin_of(self._sql, job.id) if job.workflow_id is None else None
+
     def prune(self, before: float, limit: int) -> int:
         """Forgets jobs that ended before ``before``, with all that belongs to them, and output assets nobody needs."""
         rows = self._sql.all("SELECT id FROM jobs WHERE finished_at < ? ORDER BY finished_at LIMIT ?", (before, limit))
         for (job_id,) in rows:
             assets = self._sql.all("SELECT asset_id FROM outputs WHERE job_id = ? AND asset_id IS NOT NULL", (job_id,))
-            for table in ("outputs", "job_events", "attempts", "job_graphs", "job_metadata", "idempotency_keys"):
+            for table in (
+                "outputs",
+                "job_events",
+                "attempts",
+                "job_graphs",
+                "job_metadata",
+                "idempotency_keys",
+                "job_origins",
+            ):
                 self._sql.run(f"DELETE FROM {table} WHERE job_id = ?", (job_id,))
             self._sql.run("DELETE FROM jobs WHERE id = ?", (job_id,))
             for asset in assets:

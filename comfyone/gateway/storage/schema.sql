@@ -174,6 +174,18 @@ CREATE TABLE job_metadata (
 
 CREATE INDEX job_metadata_by_job ON job_metadata (job_id);
 
+-- What callers in ComfyUI's own words say of jobs, besides their graphs.
+CREATE TABLE job_origins (
+    job_id TEXT PRIMARY KEY REFERENCES jobs (id),
+    tenant_id TEXT NOT NULL,
+    client_id TEXT,
+    prompt_id TEXT,  -- as the caller chose it; NULL: the job's own id is shown
+    extra_data BYTEA NOT NULL,
+    targets TEXT NOT NULL,
+    front BIGINT NOT NULL,
+    UNIQUE (tenant_id, prompt_id)
+);
+
 -- Every time a job was given to a backend, and how that ended.
 CREATE TABLE attempts (
     job_id TEXT NOT NULL REFERENCES jobs (id),

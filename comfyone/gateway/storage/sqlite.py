@@ -31,7 +31,17 @@ CACHE_KIB = 64 * 1024
 CHECKPOINT_PAGES = 8000
 """Pages of the log after which it is written back into the database: more, and rarer, costs less in all."""
 
-KEYED = {"job_events", "attempts", "outputs", "idempotency_keys", "asset_uses", "job_metadata", "usage", "folders"}
+KEYED = {
+    "job_events",
+    "attempts",
+    "outputs",
+    "idempotency_keys",
+    "asset_uses",
+    "job_metadata",
+    "usage",
+    "folders",
+    "job_origins",
+}
 """Tables that lie in the order of their keys, instead of having an index for them beside: a commit costs by the pages that it
 touches, and every job writes to these."""
 

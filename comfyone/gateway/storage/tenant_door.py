@@ -10,10 +10,11 @@ from comfyone.errors import Fault
 from comfyone.gateway.domain.backends import Backend, BackendState, ConditionChange, find_backend
 from comfyone.gateway.domain.files import Asset, Output
 from comfyone.gateway.domain.ids import least_id
-from comfyone.gateway.domain.jobs import TERMINAL, Job, JobEvent, JobState, NewJob, Standing, rank_of
+from comfyone.gateway.domain.jobs import TERMINAL, Job, JobEvent, JobState, NewJob, Origin, Standing, rank_of
 from comfyone.gateway.domain.workflows import Workflow, unknown_workflow
 from comfyone.gateway.ports import MAX_POSITION, JobView, QueuedJob
 from comfyone.gateway.storage.listing import add_metadata, metadata_of, page_of
+from comfyone.gateway.storage.origins import add_origin, check_prompt_id, front_rank, job_of_prompt, origin_of
 from comfyone.gateway.storage.rows import (
     ASSET,
     BACKEND,
@@ -357,6 +358,9 @@ class SqlTenantDoor:
 
     def add_job(self, job: NewJob) -> str:
         """Queues a job; one that no backend can ever run has failed at once. Returns its id."""
+        rank = rank_of(job.priority, job.created_at)
+        if job.origin and job.origin.front:
+            rank = front_rank(self._sql, self._tenant, rank)
         self._sql.run(
             _NEW_JOB,
             (
@@ -365,7 +369,7 @@ class SqlTenantDoor:
                 job.workflow_id,
                 job.version,
                 job.priority,
-                rank_of(job.priority, job.created_at),
+                rank,
                 json_text(job.labels),
                 needs_text(job.needs),
                 job.backend_id,
@@ -383,6 +387,8 @@ class SqlTenantDoor:
             add_metadata(self._sql, self._tenant, job.id, job.metadata)
         if job.graph is not None:
             self._sql.run("INSERT INTO job_graphs (job_id, graph) VALUES (?, ?)", (job.id, job.graph))
+        if job.origin:
+            add_origin(self._sql, self._tenant, job, job.origin)
         add_event(self._sql, JobEvent(self._tenant, job.id, 1, JobState.QUEUED, job.created_at, {}))
         if job.failure:
             error, text = error_data(job.failure), failure_text(job.failure)
@@ -391,6 +397,24 @@ class SqlTenantDoor:
             )
             add_usage(self._sql, job_of(self._job_row(job.id)), job.created_at, state=JobState.FAILED)
         return job.id
+
+    def check_prompt_id(self, prompt_id: str) -> None:
+        """Raises:
+        Fault: ``conflict`` when a job has this prompt id.
+        """
+        check_prompt_id(self._sql, self._tenant, prompt_id)
+
+    def origin(self, job_id: str) -> Origin | None:
+        """What the caller said of a job in ComfyUI's own words, if it came in them."""
+        self._job_row(job_id)
+        return origin_of(self._sql, job_id)
+
+    def job_of_prompt(self, prompt_id: str) -> str:
+        """The id of the job that is shown under a prompt id: the caller's own, or else the job's."""
+        job_id = job_of_prompt(self._sql, self._tenant, prompt_id)
+        if job_id is None:
+            raise Fault("not_found", f"no prompt '{prompt_id}'", field="prompt_id")
+        return job_id
 
     def count_queued(self, most: int) -> int:
         """The jobs that wait; past ``most`` they are not counted any further."""

@@ -14,8 +14,9 @@ from comfyone.emulator import Sandbox
 from comfyone.gateway.app import Gateway, open_gateway
 from comfyone.gateway.dispatch.limits import Limits
 from comfyone.gateway.domain.backends import Backend, BackendState
-from comfyone.gateway.domain.jobs import Job, JobEvent
+from comfyone.gateway.domain.jobs import Job, JobEvent, Origin
 from comfyone.gateway.domain.tenants import ALL_BUT_ADMIN, Principal
+from comfyone.gateway.ports import JobView
 from comfyone.gateway.services.accounts import issue_key
 from comfyone.gateway.services.submissions import Submission
 from comfyone.gateway.storage.sqlite import transaction
@@ -50,6 +51,18 @@ class Inside:
         submission = Submission(graph=graph, raw=json.dumps(graph).encode(), outputs=tuple(outputs), **options)
         job_id, _ = await self.services.jobs.submit(self._principal, submission)
         return job_id
+
+    async def view(self, job_id: str) -> JobView:
+        """A job at its end, with what it produced."""
+        view = await self.services.jobs.get(self._principal, job_id, PATIENCE)
+        assert view.job.finished_at is not None, view.job
+        return view
+
+    async def origin(self, job_id: str) -> Origin | None:
+        return await self.services.jobs.origin(self._principal, job_id)
+
+    async def job_of_prompt(self, prompt_id: str) -> str:
+        return await self.services.jobs.of_prompt(self._principal, prompt_id)
 
     async def job(self, job_id: str, wait: float = 0.0) -> Job:
         return (await self.services.jobs.get(self._principal, job_id, wait)).job
