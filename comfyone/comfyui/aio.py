@@ -108,8 +108,8 @@ class AsyncComfyUIClient(AsyncEndpoints):
         Raises:
             PromptRejectedError: It can't run; ``problems`` say why, per node and input.
         """
+        chosen = flows.checked_id(prompt_id or str(uuid.uuid4()))
         await self._follow()
-        chosen = prompt_id or str(uuid.uuid4())
         future = self._future(chosen)
         self.book.watch(chosen, future.settle, len(workflow))  # before it is sent: it may end before the answer is here
         try:
@@ -130,9 +130,13 @@ class AsyncComfyUIClient(AsyncEndpoints):
         return future
 
     async def future_of(self, prompt_id: str) -> AsyncPromptFuture:
-        """The result to come of a prompt that was queued before, by whomever."""
+        """The result to come of a prompt that was queued before, by whomever.
+
+        Raises:
+            ValidationError: Nothing has such an id.
+        """
+        future = self._future(flows.checked_id(prompt_id))
         await self._follow()
-        future = self._future(prompt_id)
         self.book.watch(prompt_id, future.settle)
         self._sent(prompt_id, earlier=True)
         return future
@@ -153,7 +157,9 @@ class AsyncComfyUIClient(AsyncEndpoints):
         Raises:
             PromptTimeoutError: It has not ended in time; it goes on.
             PromptLostError: It is in neither queue nor history, or the server is out of reach for long.
+            ValidationError: Nothing has such an id.
         """
+        flows.checked_id(prompt_id)
         if not self.book.listening:
             return dict(await self._run(flows.settle(prompt_id, self.terms, timeout)))
         ended: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()

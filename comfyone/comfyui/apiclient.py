@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import warnings
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -14,6 +13,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 from comfyone.comfyui import calls
 from comfyone.comfyui.aio import AsyncComfyUIClient
+from comfyone.comfyui.faults import decoded
 from comfyone.comfyui.futures import AsyncPromptFuture
 from comfyone.comfyui.records import ImageItem, ImageUploadResponse
 from comfyone.comfyui.results import AsyncExecution
@@ -22,6 +22,7 @@ from comfyone.comfyui.utils import full_url
 from comfyone.errors import ComfyUIError, InvalidArgumentError, NotComfyUIError
 from comfyone.transport.answers import Answer
 from comfyone.transport.call import Call
+from comfyone.transport.endpoint import merged
 
 __all__ = [
     "ComfyAPIClient",
@@ -149,7 +150,7 @@ class ComfyAPIClient(AsyncComfyUIClient):
     """
 
     def __init__(self, comfy_url: str, client: Any = None, **settings: Any) -> None:
-        headers = {**_own_headers(client), **(settings.pop("headers", None) or {})}
+        headers = merged(_own_headers(client), settings.pop("headers", None) or {})
         super().__init__(url=full_url(comfy_url), headers=headers, tracker=None, **settings)
         self._wanted = False
         self._trackers: list[StateTracker] = []
@@ -311,8 +312,9 @@ class ComfyAPIClient(AsyncComfyUIClient):
 
     async def retrieve_metadata(self, folder_name: str, filename: str) -> dict[str, Any] | None:
         """The header of a ``.safetensors`` file, or None if there is no such file or it has none."""
-        answer = await self._found(calls.view_metadata(folder_name, filename))
-        return None if answer is None else json.loads(answer.content)
+        call = calls.view_metadata(folder_name, filename)
+        answer = await self._found(call)
+        return None if answer is None else decoded(call, answer, dict)
 
     async def _found(self, call: Call) -> Answer | None:
         try:

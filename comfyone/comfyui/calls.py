@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
@@ -73,9 +74,10 @@ def queue_prompt(
     """Queue a graph under an id of our own. Sent twice it would run twice, so `flows.submit` looks before it repeats.
 
     Raises:
-        ValidationError: The workflow is no graph in API format.
+        ValidationError: The workflow is no graph in API format, or nothing has such an id.
     """
     _check_graph(workflow)
+    _segment(prompt_id, "prompt_id")  # what it comes to can be asked for
     body: dict[str, Any] = {"prompt": workflow, "prompt_id": prompt_id}
     further = {
         "client_id": client_id,
@@ -233,7 +235,7 @@ def _upload(path: str, upload: Upload, subfolder: str, overwrite: bool, kind: st
         raise ValidationError(f"type must be 'input', 'temp' or 'output', not {kind!r}")
     told = {"subfolder": subfolder, "type": kind, "overwrite": "true" if overwrite else "false", **fields}
     # Equal bytes under one name are one file to the server, so that a lost answer may be asked for again.
-    return Call("POST", path, upload=with_fields(upload, told), read_timeout=TRANSFER_TIMEOUT)
+    return Call("POST", path, upload=replace(upload, part="image", fields=told), read_timeout=TRANSFER_TIMEOUT)
 
 
 def list_userdata(
@@ -328,11 +330,6 @@ def create_user(name: str) -> Call:
     return Call("POST", "users", json={"username": name}, idempotent=False)
 
 
-def with_fields(upload: Upload, fields: Mapping[str, str]) -> Upload:
-    """The upload as ComfyUI's forms want it."""
-    return Upload(upload.name, upload.open, upload.mime, upload.owned, "image", fields)
-
-
 def _ids(prompt_ids: Sequence[str]) -> list[str]:
     if isinstance(prompt_ids, str):
         raise ValidationError("prompt_ids must be several ids, not one text", hint=f"give [{prompt_ids!r}]")
@@ -343,4 +340,7 @@ def _segment(value: str, what: str) -> str:
     """A value as one part of a path, whatever it holds."""
     if not isinstance(value, str) or not value or value in (".", ".."):
         raise ValidationError(f"{what} must be a name, not {value!r}")
-    return quote(value, safe="")
+    try:
+        return quote(value, safe="")
+    except UnicodeEncodeError as error:
+        raise ValidationError(f"{what} holds what is no character: {value!r}") from error

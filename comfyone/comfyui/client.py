@@ -106,8 +106,8 @@ class ComfyUIClient(Endpoints):
         Raises:
             PromptRejectedError: It can't run; ``problems`` say why, per node and input.
         """
+        chosen = flows.checked_id(prompt_id or str(uuid.uuid4()))
         self._follow()
-        chosen = prompt_id or str(uuid.uuid4())
         future = self._future(chosen)
         self.book.watch(chosen, future.settle, len(workflow))  # before it is sent: it may end before the answer is here
         try:
@@ -128,9 +128,13 @@ class ComfyUIClient(Endpoints):
         return future
 
     def future_of(self, prompt_id: str) -> PromptFuture:
-        """The result to come of a prompt that was queued before, by whomever."""
+        """The result to come of a prompt that was queued before, by whomever.
+
+        Raises:
+            ValidationError: Nothing has such an id.
+        """
+        future = self._future(flows.checked_id(prompt_id))
         self._follow()
-        future = self._future(prompt_id)
         self.book.watch(prompt_id, future.settle)
         self._sent(prompt_id, earlier=True)
         return future
@@ -151,7 +155,9 @@ class ComfyUIClient(Endpoints):
         Raises:
             PromptTimeoutError: It has not ended in time; it goes on.
             PromptLostError: It is in neither queue nor history, or the server is out of reach for long.
+            ValidationError: Nothing has such an id.
         """
+        flows.checked_id(prompt_id)
         if not self.book.listening:
             return dict(self._run(flows.settle(prompt_id, self.terms, timeout)))
         ended, outcomes = threading.Event(), list[Outcome]()

@@ -33,7 +33,7 @@ class Client:
         host: Where the server is.
         port: Its port.
         protocol: http or https.
-        timeout: Seconds to wait for an answer.
+        timeout: Seconds to wait for an answer; or two numbers, the first of which is for the connection.
         url: The whole address in place of these three; a path prefix is kept. Without a scheme it means http.
         headers: Further header fields for every request and the socket, such as a proxy before the server wants.
         auth: A user's name and password for basic authentication, or a token for a bearer's.
@@ -55,7 +55,7 @@ class Client:
         host: str = "127.0.0.1",
         port: int = 8188,
         protocol: str = "http",
-        timeout: float = 300,
+        timeout: float | tuple[float, float] = 300,
         *,
         url: str | None = None,
         headers: Mapping[str, str] | None = None,
@@ -79,7 +79,7 @@ class Client:
         self.policy = policy or RetryPolicy()
         self.logger = logger or default_logger()
         self.credentials = _credentials(headers, auth)
-        self.timeouts = Timeouts(min(Timeouts.parse(timeout).connect, _CONNECT_SECONDS), float(timeout))
+        self.timeouts = _timeouts(timeout)
         self.book = Book(self.terms)
         self.callbacks = Callbacks(self.logger)
         self._closed = False
@@ -169,6 +169,11 @@ def _credentials(headers: Mapping[str, str] | None, auth: Auth | None) -> Creden
     if len(auth) != 2:
         raise ValidationError("auth must be (user, password) or a token")
     return fields.joined(Headers.basic(*auth))
+
+
+def _timeouts(timeout: float | tuple[float, float]) -> Timeouts:
+    given = Timeouts.parse(timeout)
+    return given if isinstance(timeout, tuple) else Timeouts(min(given.connect, _CONNECT_SECONDS), given.read)
 
 
 def _checked(tracker: Tracker) -> Tracker:

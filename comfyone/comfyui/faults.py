@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
 from comfyone.comfyui.calls import CORE
+from comfyone.comfyui.records import messages_of
 from comfyone.errors import (
     ComfyExecutionError,
     ComfyUIError,
@@ -106,7 +107,7 @@ def _said(status: int, body: Any, content: bytes) -> str:
 def _unanswered(message: str, context: Mapping[str, Any] | None = None, *, hint: str | None = None) -> ComfyUIError:
     permanent = bool((context or {}).get("permanent"))
     if permanent and "certificate" not in message:
-        return NotComfyUIError(0, message, context, hint=_ADDRESS)
+        return NotComfyUIError(0, message, context, hint=hint or _ADDRESS)
     return ServerUnreachableError(0, message, context, hint=hint or _ADDRESS)
 
 
@@ -152,13 +153,13 @@ def decoded(call: Call, answer: Answer, kind: type[T]) -> T:
 
 def failure_of(prompt_id: str, entry: Mapping[str, Any]) -> ComfyExecutionError | None:
     """Why a prompt did not end well, from its history entry; None if it did."""
-    status = entry.get("status") or {}
-    if status.get("status_str") != "error":
+    status = entry.get("status")
+    if not isinstance(status, dict) or status.get("status_str") != "error":
         return None
-    messages = {str(item[0]): item[1] for item in status.get("messages") or () if len(item) > 1}
+    messages = messages_of(entry)
     if "execution_interrupted" in messages:
         told = messages["execution_interrupted"]
-        where = {"node_id": told.get("node_id"), "node_type": told.get("node_type")}
+        where: dict[str, Any] = {"node_id": told.get("node_id"), "node_type": told.get("node_type")}
         return ComfyExecutionError(
             prompt_id, f"prompt {prompt_id} was interrupted", interrupted=True, entry=entry, **where
         )

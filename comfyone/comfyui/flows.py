@@ -27,13 +27,14 @@ from comfyone.errors import (
 from comfyone.transport.call import Call
 from comfyone.transport.flow import Exchange, Flow, Pause, Save
 from comfyone.transport.retry import RetryPolicy, may_pass
-from comfyone.utils.files import new_file, over_file
+from comfyone.utils.files import Draft, new_file, over_file
 
 __all__ = [
     "FileOutput",
     "NamedFile",
     "ask",
     "cancel",
+    "checked_id",
     "download",
     "entry_of",
     "look",
@@ -73,6 +74,16 @@ class FileOutput(Protocol):
     @property
     def value(self) -> Any:
         """What it is, if it is none."""
+
+
+def checked_id(prompt_id: str) -> str:
+    """The id of a prompt, as long as its history can be asked for.
+
+    Raises:
+        ValidationError: It can't.
+    """
+    calls.get_history(prompt_id or "")
+    return prompt_id
 
 
 def ask(call: Call, kind: type[T], attempts: int | None = None) -> Flow[T]:
@@ -270,9 +281,12 @@ def read_output(output: FileOutput) -> Flow[bytes]:
 def download(file: NamedFile, path: Path) -> Flow[Path]:
     """Write a file of the server's to a path, or into a folder that exists under a name that is free there."""
     call = calls.view(file.filename, file.subfolder, file.type)
-    begin = partial(new_file, path, file.safe_name) if path.is_dir() else partial(over_file, path)
-    written: Path = yield Save(call, begin)
+    written: Path = yield Save(call, partial(_begin, path, file.safe_name))
     return written
+
+
+def _begin(path: Path, name: str) -> Draft:
+    return new_file(path, name) if path.is_dir() else over_file(path)
 
 
 def save_output(output: FileOutput, folder: Path) -> Flow[Path]:
@@ -284,5 +298,6 @@ def save_output(output: FileOutput, folder: Path) -> Flow[Path]:
     file = output.file
     if file is None:
         raise ValidationError("the output is a value and no file", hint="read it from 'value'")
-    folder.mkdir(parents=True, exist_ok=True)
-    return (yield from download(file, folder))
+    call = calls.view(file.filename, file.subfolder, file.type)
+    written: Path = yield Save(call, partial(new_file, folder, file.safe_name))
+    return written

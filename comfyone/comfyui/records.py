@@ -22,6 +22,7 @@ __all__ = [
     "QueueState",
     "SystemInfo",
     "SystemStats",
+    "messages_of",
 ]
 
 
@@ -35,6 +36,17 @@ class Answered(dict[str, Any]):
     def _text(self, key: str) -> str:
         value = self.get(key)
         return value if isinstance(value, str) else ""
+
+
+def messages_of(entry: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """What was told while a prompt ran, by the kind of message, from its history entry, however odd that is."""
+    status = entry.get("status")
+    messages = status.get("messages") if isinstance(status, dict) else None
+    told: dict[str, dict[str, Any]] = {}
+    for item in messages if isinstance(messages, list) else ():
+        if isinstance(item, list) and item:
+            told[str(item[0])] = item[1] if len(item) > 1 and isinstance(item[1], dict) else {}
+    return told
 
 
 class FileList(list[str]):

@@ -14,7 +14,7 @@ import aiohttp
 from comfyone.comfyui import flows
 from comfyone.comfyui.events import GREETING
 from comfyone.comfyui.tracking import Book, Outcome
-from comfyone.errors import ComfyOneError, ComfyUIError, ServerUnreachableError
+from comfyone.errors import ComfyOneError, ServerUnreachableError
 from comfyone.transport.aio import AsyncTransport
 from comfyone.transport.call import Call
 from comfyone.transport.drive import drive_async
@@ -163,7 +163,8 @@ class SocketTask:
         self._ready = asyncio.Event()
         self._settled = asyncio.Event()  # the server has greeted, or the first try has failed
         self._task: asyncio.Task[None] | None = None
-        self.error: ComfyUIError | None = None
+        self._place = transport.endpoint.socket(call.path)
+        self.error: ComfyOneError | None = None
 
     @property
     def running(self) -> bool:
@@ -180,14 +181,14 @@ class SocketTask:
         self._task = asyncio.create_task(self._run(reconnect))
 
     async def wait(self, seconds: float) -> bool:
-        """Wait until the server has greeted, or the first try has failed."""
+        """Wait until the server has greeted, the first try has failed, or somebody has waited in vain: once is enough."""
         if self._ready.is_set():
             return True
         try:
             async with asyncio.timeout(seconds):
                 await self._settled.wait()
         except TimeoutError:
-            return False
+            self._settled.set()
         return self._ready.is_set()
 
     async def close(self) -> None:
@@ -202,7 +203,7 @@ class SocketTask:
         while True:
             try:
                 await self._listen()
-            except ComfyUIError as error:
+            except ComfyOneError as error:
                 self.error = error
             finally:
                 was_ready = self._drop()
@@ -210,28 +211,31 @@ class SocketTask:
             if not reconnect:
                 return
             if failures > self._attempts:
-                self._log.warning(f"the socket: {self._attempts} attempts failed; prompts are followed by asking")
+                self._log.warning(f"{self._place}: {self._attempts} attempts failed; prompts are followed by asking")
                 return
             pause = min(self._delay * 2.0 ** (failures - 1), _LONGEST_DELAY) * random.uniform(1.0, 1.25)  # noqa: S311
-            self._log.warning(f"{self.error or 'the socket was closed'}; the next try is in {pause:.1f} s")
+            self._log.warning(f"{self.error or f'{self._place} was closed'}; the next try is in {pause:.1f} s")
             await asyncio.sleep(pause)
 
     async def _listen(self) -> None:
-        async with self._transport.socket(self._call, heartbeat=_SILENCE) as socket:
-            await socket.send_str(GREETING)
+        async with self._transport.socket(self._call, GREETING, heartbeat=_SILENCE) as socket:
             while True:
                 message = await socket.receive()
                 if message.type is not aiohttp.WSMsgType.TEXT and message.type is not aiohttp.WSMsgType.BINARY:
-                    raise ServerUnreachableError(0, "the socket broke", {"sent": True})
+                    raise self._broken(message.type)
                 if not self._ready.is_set():
                     self._greeted()
                 self._heard(message.data)
+
+    def _broken(self, kind: aiohttp.WSMsgType) -> ServerUnreachableError:
+        said = "the server closed the socket" if kind is aiohttp.WSMsgType.CLOSE else "the socket broke"
+        return ServerUnreachableError(0, f"{self._place}: {said}", {"sent": True}, hint="check the address")
 
     def _greeted(self) -> None:
         self.error = None
         self._ready.set()
         self._settled.set()
-        self._log.info("the socket is connected")
+        self._log.info(f"{self._place} is connected")
         self._changed(True)
 
     def _drop(self) -> bool:

@@ -180,7 +180,7 @@ class SocketThread:
                 self._log.warning(f"{self.place}: {self._attempts} attempts failed; prompts are followed by asking")
                 break
             pause = min(self._delay * 2.0 ** (failures - 1), _LONGEST_DELAY) * random.uniform(1.0, 1.25)  # noqa: S311
-            self._log.warning(f"{self.error or 'the socket was closed'}; the next try is in {pause:.1f} s")
+            self._log.warning(f"{self.error or f'{self.place} was closed'}; the next try is in {pause:.1f} s")
             self._closed.wait(pause)
         self._over.set()
 
@@ -188,6 +188,8 @@ class SocketThread:
         try:
             self._socket = socket = self._open()
             self._read(socket)
+        except ServerUnreachableError:  # an OSError too, but it says already what is wrong
+            raise
         except websocket.WebSocketBadStatusException as error:
             raise self._failed(f"HTTP {error.status_code} instead of a socket") from None
         except (WebSocketException, OSError, ValueError) as error:

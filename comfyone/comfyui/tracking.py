@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from comfyone.comfyui.records import QueueState
-from comfyone.errors import ComfyOneError, PromptLostError
+from comfyone.comfyui.records import QueueState, messages_of
+from comfyone.errors import ComfyExecutionError, ComfyOneError, PromptLostError
 
 __all__ = ["Book", "Due", "NodeProgress", "Outcome", "Sink", "Terms", "was_interrupted"]
 
@@ -113,9 +113,6 @@ class Due:
 
     over: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
-
-    def __bool__(self) -> bool:
-        return bool(self.over or self.others)
 
 
 _NOTHING = Due()
@@ -360,13 +357,21 @@ class Book:
         with self._guard:
             watch = self._watches.pop(prompt_id, None)
         for sink in watch.sinks if watch else ():
-            sink(outcome)
+            _tell(sink, prompt_id, outcome)
+
+
+def _tell(sink: Sink, prompt_id: str, outcome: Outcome) -> None:
+    try:
+        sink(outcome)
+    except Exception as error:  # an entry that can't be read is its prompt's end, and no other's
+        if outcome.entry is None:
+            raise
+        sink(Outcome(error=_unreadable(prompt_id, outcome.entry, error)))
 
 
 def was_interrupted(entry: Mapping[str, Any]) -> bool:
     """Whether a history entry is of a prompt that somebody stopped."""
-    messages = (entry.get("status") or {}).get("messages") or ()
-    return any(item and item[0] == "execution_interrupted" for item in messages)
+    return "execution_interrupted" in messages_of(entry)
 
 
 def _advance(watch: _Watch, kind: Any, data: Mapping[str, Any]) -> None:
@@ -385,7 +390,10 @@ def _advance(watch: _Watch, kind: Any, data: Mapping[str, Any]) -> None:
 
 
 def _number(value: Any) -> float:
-    return float(value) if isinstance(value, int | float) else 0.0
+    try:
+        return float(value) if isinstance(value, int | float) else 0.0
+    except OverflowError:
+        return 0.0
 
 
 def _lost(prompt_id: str, seconds: float) -> PromptLostError:
@@ -394,6 +402,14 @@ def _lost(prompt_id: str, seconds: float) -> PromptLostError:
         f"prompt {prompt_id} is in neither queue nor history ({seconds:.1f} s)",
         hint="the server was restarted, or somebody deleted it; submit it again if it is still wanted",
     )
+
+
+def _unreadable(prompt_id: str, entry: Mapping[str, Any], error: Exception) -> ComfyExecutionError:
+    told = ComfyExecutionError(
+        prompt_id, f"prompt {prompt_id} has ended, but its history entry can't be read: {error!r}", entry=entry
+    )
+    told.__cause__ = error
+    return told
 
 
 def _out_of_reach(prompt_id: str, error: ComfyOneError) -> PromptLostError:

@@ -132,12 +132,14 @@ class AsyncTransport:
 
     @asynccontextmanager
     async def socket(
-        self, call: Call, *, largest: int = 0, heartbeat: float | None = None
+        self, call: Call, greeting: str, *, largest: int = 0, heartbeat: float | None = None
     ) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
         """Open a WebSocket, once, without following redirects, which could take the credentials elsewhere.
 
         Args:
-            call: Where to; a path below the base address. Its read timeout is not looked at: a socket may be silent.
+            call: Where to; a path below the base address. Its read timeout, or else the client's, limits the handshake
+                alone: an open socket may be silent.
+            greeting: The first frame, which we send.
             largest: Bytes of a message at most; 0 sets no limit.
             heartbeat: Seconds between pings; a server that answers none is taken for lost.
 
@@ -145,10 +147,9 @@ class AsyncTransport:
             APIError: The server refused, or there is no connection. What breaks later, aiohttp tells by its messages.
         """
         hop = first_hop(self.endpoint, call)
-        timeouts = call.timeouts(self.timeouts)
         headers = headers_of(call, hop, self._credentials, None)
         with self._translated(call):
-            async with asyncio.timeout(timeouts.connect + timeouts.read):
+            async with asyncio.timeout(self.timeouts.connect + (call.read_timeout or self.timeouts.read)):
                 opened = await self._opened().ws_connect(
                     URL(hop.url, encoded=True),
                     headers=headers,
@@ -158,6 +159,8 @@ class AsyncTransport:
                     **self._way(hop),
                 )
         try:
+            with self._translated(call):
+                await opened.send_str(greeting)
             yield opened
         finally:
             await opened.close()
@@ -195,15 +198,16 @@ class AsyncTransport:
         headers = headers_of(call, hop, self._credentials, form)
         body = _Body(form if form is not None else body_of(call), timeouts)
         with self._translated(call):
+            way = self._way(hop)
             async with body.patience() if body.headers else nullcontext():
                 answer = await self._opened().request(
                     call.method,
                     URL(hop.url, encoded=True),
                     data=body.data,
                     headers={**headers, **body.headers},
-                    timeout=_patience(timeouts.connect, timeouts.read),
+                    timeout=_patience(timeouts.connect, timeouts.read, way["proxy"] is not None),
                     allow_redirects=False,
-                    **self._way(hop),
+                    **way,
                 )
         stack.callback(answer.release)
         return answer
@@ -275,8 +279,11 @@ class AsyncTransport:
 
 
 @lru_cache(maxsize=64)
-def _patience(connect: float, read: float) -> aiohttp.ClientTimeout:
-    return aiohttp.ClientTimeout(total=None, sock_connect=connect, sock_read=read)
+def _patience(connect: float, read: float, proxied: bool) -> aiohttp.ClientTimeout:
+    # A proxy may take our connection and never say whether it got through. Without one the connection is all there is
+    # to wait for, and waiting for a free one of ours is no failure of the server's.
+    whole = connect if proxied else None
+    return aiohttp.ClientTimeout(total=None, connect=whole, sock_connect=connect, sock_read=read)
 
 
 class _Body:
@@ -303,7 +310,8 @@ class _Body:
 
     async def _pieces(self, content: Multipart | bytes) -> AsyncIterator[bytes]:
         source = content if isinstance(content, Multipart) else BytesIO(content)
-        while piece := await in_thread(source.read, _PIECE):
+        in_memory = isinstance(source, BytesIO) or source.in_memory
+        while piece := source.read(_PIECE) if in_memory else await in_thread(source.read, _PIECE):
             self._more(self._timeouts.connect)
             yield piece
         self._more(self._timeouts.connect + self._timeouts.read)

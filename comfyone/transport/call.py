@@ -7,7 +7,7 @@ import mimetypes
 import os
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -59,30 +59,17 @@ class Upload:
     fields: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(
-        cls,
-        source: str | os.PathLike[str] | bytes | BinaryIO,
-        name: str | None = None,
-        *,
-        part: str = "file",
-        fields: Mapping[str, str] | None = None,
-    ) -> Upload:
+    def of(cls, source: str | os.PathLike[str] | bytes | BinaryIO, name: str | None = None) -> Upload:
         """Take a path, bytes, or an open binary file, which is sent from where it stands.
 
         Args:
             source: What to send.
             name: The file's name; bytes need one.
-            part: The name of the file's part of the form.
-            fields: Further fields of the form.
 
         Raises:
             FileNotFoundError: The path names no file.
             ValidationError: The source is nothing that can be sent, or bytes came without a name.
         """
-        return replace(cls._plain(source, name), part=part, fields=dict(fields or {}))
-
-    @classmethod
-    def _plain(cls, source: str | os.PathLike[str] | bytes | BinaryIO, name: str | None) -> Upload:
         if isinstance(source, bytes | bytearray):
             content = bytes(source)
             return cls._named(name, lambda: BytesIO(content))
@@ -157,6 +144,11 @@ class Multipart:
 
     def __len__(self) -> int:
         return self._length
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether reading it touches no file."""
+        return isinstance(self._file, BytesIO)
 
     def __iter__(self) -> Multipart:
         return self

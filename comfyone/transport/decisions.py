@@ -19,7 +19,7 @@ from urllib.parse import quote, urlencode, urljoin, urlsplit
 from comfyone.errors import APIError, ValidationError
 from comfyone.transport.answers import Faults
 from comfyone.transport.call import Call, Multipart, encode_json
-from comfyone.transport.endpoint import Credentials, Endpoint
+from comfyone.transport.endpoint import Credentials, Endpoint, merged
 
 __all__ = [
     "CHUNK",
@@ -152,13 +152,13 @@ def headers_of(call: Call, hop: Hop, credentials: Credentials, form: Multipart |
     Raises:
         ValidationError: One holds a character that no header may hold.
     """
-    fields = {"User-Agent": USER_AGENT, **call.headers}
-    if form is not None:
-        fields["Content-Type"] = form.content_type
-    elif call.json is not None:
-        fields["Content-Type"] = "application/json"
-    if hop.trusted:
-        fields.update(credentials.headers())
+    kind = "application/json" if form is None and call.json is not None else form and form.content_type
+    fields = merged(
+        {"User-Agent": USER_AGENT},
+        call.headers,
+        {"Content-Type": kind} if kind else {},
+        credentials.headers() if hop.trusted else {},
+    )
     if not all(_sendable(value) for value in fields.values()):
         raise ValidationError(f"{shown(call)}: a header holds a character that no header may hold")
     return fields

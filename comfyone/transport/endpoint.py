@@ -13,7 +13,7 @@ from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from comfyone.errors import ValidationError
 
-__all__ = ["HOSTED_DOMAIN", "ApiKey", "Credentials", "Endpoint", "Headers", "origin"]
+__all__ = ["HOSTED_DOMAIN", "ApiKey", "Credentials", "Endpoint", "Headers", "merged", "origin"]
 
 HOSTED_DOMAIN = "pandora-server-cf.onethingai.com"
 _HOSTED_ZONE = "onethingai.com"
@@ -22,6 +22,11 @@ _HOST = re.compile(r"^(?:[^\s\x00-\x1f/\\?#@:\[\]%]+|[0-9a-fA-F:.]+)$")
 _FORMS = "give a host, host:port, or a URL such as http://127.0.0.1:8080"
 _TOKEN = re.compile(r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")
 _SHORTEST_SECRET = 4  # what is shorter is no secret, and masking it would spoil every text
+
+
+def merged(*groups: Mapping[str, str]) -> dict[str, str]:
+    """Header fields of several sources as one; of equal names, which may differ in case, the last wins."""
+    return dict({name.lower(): (name, value) for group in groups for name, value in group.items()}.values())
 
 
 class Credentials(Protocol):
@@ -79,7 +84,7 @@ class Headers:
     __slots__ = ("_fields", "_secrets")
 
     def __init__(self, fields: Mapping[str, str] | None = None) -> None:
-        self._fields = dict(fields or {})
+        self._fields = merged(fields or {})
         for name, value in self._fields.items():
             _check_field(name, value)
         # A scheme and its token travel together, but a server may repeat the token alone.
@@ -102,7 +107,7 @@ class Headers:
 
     def joined(self, other: Headers) -> Headers:
         """These fields and those of another, which win where both have one."""
-        made = Headers({**self._fields, **other._fields})
+        made = Headers(merged(self._fields, other._fields))
         made._secrets = _longest_first({*self._secrets, *other._secrets})
         return made
 
@@ -223,7 +228,9 @@ def _split(text: str, what: str = "domain") -> tuple[SplitResult, int | None]:
     except ValueError as error:
         raise ValidationError(f"{what} is no address", hint=_FORMS) from error
     if parts.username is not None or parts.password is not None:
-        raise ValidationError(f"{what} holds a user name or password", hint="the key goes into 'api_key'")
+        raise ValidationError(
+            f"{what} holds a user name or password", hint="pass it as 'api_key', or as 'auth' where there is one"
+        )
     if not _HOST.match(parts.hostname or "") or any(ord(char) < 33 or char == "\\" for char in text):
         raise ValidationError(f"{what} has no host, or characters that no address has", hint=_FORMS)
     return parts, port

@@ -48,4 +48,4 @@ def _read(origin: str, variables: tuple[str | None, ...]) -> Surroundings:
     """Reading takes as long as all the rest of a call: it is done once, and again when a variable has changed."""
     with requests.Session() as session:
         settings = session.merge_environment_settings(origin, {}, None, None, None)
-    return Surroundings(dict(settings["proxies"]), settings["verify"] or False)
+    return Surroundings(dict(settings["proxies"]), settings["verify"] or True)

@@ -21,7 +21,6 @@ __all__ = [
     "new_file",
     "over_file",
     "safe_name",
-    "write_new",
     "write_over",
 ]
 
@@ -153,15 +152,6 @@ def write_over(path: Path, pieces: Iterable[bytes]) -> Path:
         OSError: It can't be written. What was there before is still there.
     """
     return filled(lambda: over_file(path), pieces)
-
-
-def write_new(folder: Path, name: str, pieces: Iterable[bytes]) -> Path:
-    """Write a file in one step under a name that is free: ``owl.png``, ``owl (1).png``, …
-
-    Raises:
-        OSError: It can't be written.
-    """
-    return filled(lambda: new_file(folder, name), pieces)
 
 
 def _settled(draft: Path, folder: Path, name: str) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -92,11 +93,8 @@ class AsyncWebSocket:
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
-        async with self._transport.socket(_SOCKET, largest=_LARGEST, heartbeat=SILENCE) as socket:
-            try:
-                await socket.send_json(greeting(self._key.reveal()))
-            except (aiohttp.ClientError, OSError) as error:
-                raise ConnectionError(f"WebSocket {self.url} broke ({type(error).__name__})", {"sent": True}) from error
+        first = json.dumps(greeting(self._key.reveal()))
+        async with self._transport.socket(_SOCKET, first, largest=_LARGEST, heartbeat=SILENCE) as socket:
             self._sockets.add(socket)
             self.logger.info(f"WebSocket {self.url} is connected")
             try:

@@ -114,10 +114,10 @@ def test_one_look_without_a_socket_serves_all() -> None:
 
 def test_what_was_given_is_not_given_again_before_it_is_known_what_was_seen() -> None:
     desk = Desk()
-    assert desk.after(1)
-    assert not desk.after(100)
+    assert desk.after(1) != Due()
+    assert desk.after(100) == Due()
     desk.book.in_queue(queue("p"), ["p"])
-    assert desk.after(1)
+    assert desk.after(1) != Due()
 
 
 def test_to_be_in_neither_queue_nor_history_means_little_at_first() -> None:

@@ -7,6 +7,7 @@ import ssl
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -92,7 +93,7 @@ async def test_a_retried_upload_sends_the_whole_form_again(
     path.write_bytes(content)
     with path.open("rb") as opened:
         for source in (path, opened, content):
-            upload = Upload.of(source, "owl.png", part="image", fields={"overwrite": "true"})
+            upload = replace(Upload.of(source, "owl.png"), part="image", fields={"overwrite": "true"})
             server.script.extend([Reply(write=cut), Reply({}, 503), ok({"Path": "p"})])
             assert (await transport.send(Call("POST", "v1/files", upload=upload))).ok
         assert not opened.closed
@@ -335,7 +336,7 @@ async def test_a_socket_is_opened_with_the_credentials_and_follows_no_redirect(s
     async with a_transport(ours.url) as transport:
         for expected in (302, 401, 200):
             with pytest.raises(APIError) as caught:
-                async with transport.socket(Call("GET", "v1/ws")):
+                async with transport.socket(Call("GET", "v1/ws"), "hello"):
                     pass
             assert caught.value.status == expected
     assert other.seen == []

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from comfyone import AuthenticationError, ComfyOneClient, ConnectionError, NotFoundError
-from comfyone.utils.files import name_in_url, safe_name, write_new, write_over
+from comfyone.utils.files import filled, name_in_url, new_file, safe_name, write_over
 
 from .conftest import KEY, Reply, Server, cut
 
@@ -137,7 +137,7 @@ def test_new_files_never_share_a_name(tmp_path: Path) -> None:
 
     def write(number: int) -> None:
         barrier.wait()
-        written.append(write_new(tmp_path / "out", "owl.png", [b"%d" % number]))
+        written.append(filled(lambda: new_file(tmp_path / "out", "owl.png"), [b"%d" % number]))
 
     threads = [threading.Thread(target=write, args=(number,)) for number in range(8)]
     for thread in threads:
@@ -157,5 +157,5 @@ def test_an_interrupt_leaves_no_part_of_a_file(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         write_over(tmp_path / "a.png", pieces())
     with pytest.raises(KeyboardInterrupt):
-        write_new(tmp_path, "b.png", pieces())
+        filled(lambda: new_file(tmp_path, "b.png"), pieces())
     assert list(tmp_path.iterdir()) == []
