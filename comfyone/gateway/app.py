@@ -35,6 +35,7 @@ from comfyone.gateway.domain.backends import Backend
 from comfyone.gateway.domain.jobs import JobEvent
 from comfyone.gateway.domain.tenants import TenantPolicy
 from comfyone.gateway.drivers.comfyui import ComfyUIDriver, client_session
+from comfyone.gateway.drivers.object_info import Shelf
 from comfyone.gateway.outbound.guard import open_guard
 from comfyone.gateway.services.accounts import Authenticator, bootstrap, visitor_key
 from comfyone.gateway.services.administration import Administration
@@ -46,6 +47,7 @@ from comfyone.gateway.services.files import Files
 from comfyone.gateway.services.folders import Folders
 from comfyone.gateway.services.graphs import Graphs
 from comfyone.gateway.services.jobs import Jobs
+from comfyone.gateway.services.node_info import NodeInfo
 from comfyone.gateway.services.pools import Pools
 from comfyone.gateway.services.quota import Quota
 from comfyone.gateway.services.shared_backends import SharedBackends
@@ -71,6 +73,7 @@ class Services:
     workflows: Workflows
     files: Files
     folders: Folders
+    node_info: NodeInfo
     jobs: Jobs
     webhooks: Webhooks
     pools: Pools
@@ -119,11 +122,12 @@ async def open_gateway(settings: GatewaySettings, limits: Limits | None = None) 
     with _locked(settings.state_dir):
         store = SqliteStore(database_path(settings.state_dir), publish, job_message)
         graphs = Graphs(store)
+        shelf = Shelf()
         blobs = LocalBlobs(settings.state_dir / "files", settings.inline_size)
         async with client_session() as session, open_guard(settings.allow_private, version("comfyone")) as outbound:
 
             def driver_for(backend: Backend) -> ComfyUIDriver:
-                return ComfyUIDriver(backend.url, f"comfyone-{backend.id}", session)
+                return ComfyUIDriver(backend.url, f"comfyone-{backend.id}", session, shelf)
 
             dispatcher = Dispatcher(
                 store, graphs, blobs, bus, limits or _limits(settings), settings.max_running, driver_for
@@ -143,12 +147,14 @@ async def open_gateway(settings: GatewaySettings, limits: Limits | None = None) 
             catalog, quota = Catalog(store, graphs), Quota(store, settings.max_bytes)
             allowances = Allowances(_default_policy(settings))
             fetching = Fetching(store, blobs, outbound, quota, settings.max_upload)
+            folders = Folders(store, blobs, dispatcher, quota, limit=settings.max_upload, lifetime=settings.upload_ttl)
             submissions = Submissions(store, dispatcher, catalog, allowances, quota, fetching)
             services = Services(
                 Backends(store, dispatcher, catalog, settings.backends),
                 Workflows(store, dispatcher, catalog),
                 Files(store, blobs, quota, limit=settings.max_upload, lifetime=settings.upload_ttl),
-                Folders(store, blobs, dispatcher, quota, limit=settings.max_upload, lifetime=settings.upload_ttl),
+                folders,
+                NodeInfo(dispatcher, folders),
                 Jobs(store, bus, dispatcher, outlook, submissions),
                 Webhooks(store, outbound, trial_message),
                 Pools(store),

@@ -399,6 +399,9 @@ class Driver(Protocol):
     async def catalogue(self) -> Catalogue:
         """What the server can do. Slow on large installations."""
 
+    async def ask(self, path: str, query: Mapping[str, str]) -> Any:
+        """What the server answers to a plain question, as JSON; None when it has no such thing."""
+
     async def prompts(self) -> list[str]:
         """The prompts that wait or run on the server, whoever sent them; those that run come last, so that to stop them in
         this order lets none begin because another ended."""
@@ -485,6 +488,10 @@ class Dispatch(Protocol):
 
     def catalogues(self, tenant_id: str) -> Sequence[Catalogue]:
         """What the tenant's backends say that they have, as far as they have said it; the same is there once."""
+
+    async def ask(self, tenant_id: str, path: str, query: Mapping[str, str] | None = None) -> Sequence[Any]:
+        """What the tenant's live backends answer to a plain question, those left out that have no answer. It may be some
+        seconds old."""
 
     def needs(self, tenant_id: str, graph: Graph, values: Mapping[str, Mapping[str, Any]]) -> Needs | None:
         """What a graph with these values asks of a backend, or None while that is not known."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -16,6 +16,7 @@ from comfyone.gateway.dispatch.housekeeping import Housekeeping
 from comfyone.gateway.dispatch.limits import Limits
 from comfyone.gateway.dispatch.link import Link
 from comfyone.gateway.dispatch.pool import Pool
+from comfyone.gateway.dispatch.questions import Questions
 from comfyone.gateway.dispatch.run import Run, Tools
 from comfyone.gateway.dispatch.secrets import Secrets
 from comfyone.gateway.dispatch.terms import Terms
@@ -60,6 +61,7 @@ class Dispatcher:
         self._terms = Terms(max_running)
         self.pace = Pace()
         self._abilities = Abilities(self._links, self.visible)
+        self._questions = Questions()
         self._housekeeping = Housekeeping(store, blobs, limits, self.visible, self._abilities)
         self._tasks: list[asyncio.Task[None]] = []
         self._starting = True
@@ -163,6 +165,9 @@ class Dispatcher:
 
     def catalogues(self, tenant_id: str) -> list[Catalogue]:
         return self._abilities.catalogues(tenant_id)
+
+    async def ask(self, tenant_id: str, path: str, query: Mapping[str, str] | None = None) -> Sequence[Any]:
+        return await self._questions.ask(self.visible(tenant_id), path, query or {})
 
     def needs(self, tenant_id: str, graph: Graph, values: Mapping[str, Mapping[str, Any]]) -> Needs | None:
         return self._abilities.needs(tenant_id, graph, values)

@@ -10,6 +10,7 @@ from typing import Any
 from comfyone.gateway.domain.files import parse_asset_path
 from comfyone.gateway.domain.folders import Upload
 from comfyone.gateway.domain.jobs import Needs
+from comfyone.gateway.domain.node_info import ClassInfo
 from comfyone.graph.document import Graph
 
 __all__ = ["Catalogue", "catalogue_of", "missing_text", "needs_of", "spelled"]
@@ -42,6 +43,9 @@ class Catalogue:
     uploads: Mapping[Input, Upload] = field(default_factory=dict)
     """The inputs whose choices are uploaded files."""
 
+    info: Mapping[str, ClassInfo] = field(default_factory=dict, compare=False, repr=False)
+    """What the server says of each class, as it says it."""
+
     token: object = field(default_factory=object, compare=False, repr=False)
     """Tells this reading of a backend from every other."""
 
@@ -64,8 +68,9 @@ class Catalogue:
         return f"node class '{name}'" + (f" (it has '{near[0]}')" if near else "")
 
 
-def catalogue_of(object_info: Mapping[str, Any]) -> Catalogue:
-    """Reads the answer to ``GET /object_info``, in both forms in which it writes enumerations."""
+def catalogue_of(object_info: Mapping[str, Any], written: Mapping[str, ClassInfo] | None = None) -> Catalogue:
+    """Reads the answer to ``GET /object_info``, in both forms in which it writes enumerations; ``written`` is the same as it
+    came."""
     choices: dict[Input, Mapping[str, str]] = {}
     uploads: dict[Input, Upload] = {}
     known: dict[tuple[str, ...], Mapping[str, str]] = {}
@@ -78,7 +83,7 @@ def catalogue_of(object_info: Mapping[str, Any]) -> Catalogue:
             own = tuple(value for value in values if isinstance(value, str))
             if own and len(own) == len(values):
                 choices[class_, name] = known.setdefault(own, {_plain(value): value for value in own})
-    return Catalogue(frozenset(object_info), choices, uploads)
+    return Catalogue(frozenset(object_info), choices, uploads, written or {})
 
 
 def _enumerations(info: Any) -> Iterator[tuple[str, list[Any], Mapping[str, Any]]]:

@@ -54,10 +54,11 @@ _UPLOADS: Mapping[str, str | None] = {
 
 
 class Folder(StrEnum):
-    """Where a name lies. Outputs are no folder: they belong to jobs."""
+    """Where a name lies. What jobs make is in none: it belongs to them."""
 
     INPUT = "input"
     TEMP = "temp"
+    OUTPUT = "output"  # what was uploaded there
     USERDATA = "userdata"
 
 

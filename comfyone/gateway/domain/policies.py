@@ -11,7 +11,7 @@ from comfyone.errors import Fault
 from comfyone.gateway.domain.tenants import Scope, TenantPolicy
 from comfyone.graph.document import Graph
 
-__all__ = ["WITHHOLDABLE", "changed_policy", "check_granted"]
+__all__ = ["WITHHOLDABLE", "changed_policy", "check_granted", "is_granted"]
 
 WITHHOLDABLE = frozenset({Scope.GRAPHS, Scope.WORKFLOWS})
 """Scopes that a tenant can do without and still be one."""
@@ -77,6 +77,11 @@ def _check_withheld(names: Collection[str]) -> frozenset[Scope]:
     return frozenset(Scope(name) for name in names)
 
 
+def is_granted(policy: TenantPolicy, name: str) -> bool:
+    """Whether a tenant may use a node class."""
+    return name not in policy.denied_classes and (policy.allowed_classes is None or name in policy.allowed_classes)
+
+
 def check_granted(policy: TenantPolicy, graph: Graph) -> None:
     """Raises:
     Fault: ``class_forbidden`` naming the first node whose class the policy does not grant.
@@ -85,7 +90,7 @@ def check_granted(policy: TenantPolicy, graph: Graph) -> None:
         return
     for node_id, node in graph.items():
         name = node["class_type"]
-        if name in policy.denied_classes or (policy.allowed_classes is not None and name not in policy.allowed_classes):
+        if not is_granted(policy, name):
             raise Fault(
                 "class_forbidden",
                 f"node '{node_id}' is of class '{name}', which this tenant may not use",

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from io import BytesIO
 from typing import IO, Any
+from urllib.parse import quote, urlencode
 
 import aiohttp
 import msgspec
 
-from comfyone.gateway.domain.catalogue import Catalogue, catalogue_of
+from comfyone.gateway.domain.catalogue import Catalogue
 from comfyone.gateway.domain.evidence import (
     FileRef,
     Gone,
@@ -35,6 +37,7 @@ from comfyone.gateway.drivers.messages import (
     refusal_of,
     where_in_queue,
 )
+from comfyone.gateway.drivers.object_info import Shelf
 
 __all__ = ["ComfyUIDriver", "client_session"]
 
@@ -62,8 +65,9 @@ class ComfyUIDriver:
     under way goes on speaking to us.
     """
 
-    def __init__(self, url: str, client_id: str, session: aiohttp.ClientSession) -> None:
+    def __init__(self, url: str, client_id: str, session: aiohttp.ClientSession, shelf: Shelf | None = None) -> None:
         self._url = url
+        self._shelf = shelf or Shelf()
         self._client_id = client_id
         self._session = session
         self._http = Http(url)
@@ -80,10 +84,22 @@ class ComfyUIDriver:
     async def catalogue(self) -> Catalogue:
         answer = await self._http.call("GET", "/object_info", seconds=CATALOGUE_SECONDS)
         # megabytes on large installations: read aside, so that nobody waits meanwhile
-        object_info = await asyncio.to_thread(_decoded, answer.body)
-        if not isinstance(object_info, dict):
+        catalogue = await asyncio.to_thread(self._shelf.read, answer.body)
+        if catalogue is None:
             raise Unreachable(f"{self._url} answered GET /object_info with {answer.status}")
-        return await asyncio.to_thread(catalogue_of, object_info)
+        return catalogue
+
+    async def ask(self, path: str, query: Mapping[str, str]) -> Any:
+        answer = await self._http.call("GET", path + (f"?{urlencode(query, quote_via=quote)}" if query else ""))
+        if answer.status in (400, 403, 404):
+            return None
+        try:
+            told = json.loads(answer.body)
+        except ValueError:
+            told = None
+        if answer.status != 200 or told is None:
+            raise Unreachable(f"{self._url} answered GET {path} with {answer.status}")
+        return told
 
     async def prompts(self) -> list[str]:
         return ids_in_queue(await self._get("/queue"))

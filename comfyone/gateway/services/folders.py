@@ -68,15 +68,30 @@ class Folders:
         chunks: AsyncIterator[bytes],
         clash: Clash = Clash.REPLACE,
     ) -> NamedFile:
-        """Stores a file under a name.
+        """Stores a file under a name, see `receive` and `keep`."""
+        where, path = Folder(folder), check_path(path)
+        return await self.keep(principal, where, path, await self.receive(principal, chunks), clash)
+
+    async def receive(self, principal: Principal, chunks: AsyncIterator[bytes]) -> Blob:
+        """Takes in bytes that have no name yet; without one they are soon forgotten.
 
         Raises:
-            Fault: ``bad_file_name``, ``too_large``, ``quota_exceeded``; ``conflict`` when the name is taken and that is to be
-                `Clash.REFUSE`, or is that of a folder.
+            Fault: ``too_large``, ``quota_exceeded``.
+        """
+        principal.require(Scope.JOBS)
+        return await self._blobs.put(self._quota.bounded(principal, chunks), limit=self.limit)
+
+    async def keep(
+        self, principal: Principal, folder: str, path: str, blob: Blob, clash: Clash = Clash.REPLACE
+    ) -> NamedFile:
+        """Gives a name to bytes that were just received.
+
+        Raises:
+            Fault: ``bad_file_name``, ``quota_exceeded``; ``conflict`` when the name is taken and that is to be `Clash.REFUSE`,
+                or is that of a folder.
         """
         principal.require(Scope.JOBS)
         where, path = Folder(folder), check_path(path)
-        blob = await self._blobs.put(self._quota.bounded(principal, chunks), limit=self.limit)
         asset = self._asset(principal, where, path, blob)
 
         def add(session: Session) -> NamedFile:
@@ -238,8 +253,6 @@ def _lasting(kept: Asset, wanted: Asset) -> Asset:
 def _asset_of(session: Session, tenant_id: str, reference: Reference) -> Asset | None:
     if job := reference.of_job():
         return _output(session, tenant_id, *job)
-    if reference.folder == "output":
-        return None
     file = session.folders(tenant_id).find(Folder(reference.folder), reference.path)
     return file.asset if file else None
 

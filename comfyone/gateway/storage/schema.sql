@@ -104,7 +104,7 @@ CREATE INDEX assets_expiring ON assets (expires_at) WHERE expires_at IS NOT NULL
 -- The names that ComfyUI's clients know files by, each in a folder of its tenant.
 CREATE TABLE folders (
     tenant_id TEXT NOT NULL REFERENCES tenants (id),
-    folder TEXT NOT NULL,  -- input, temp or userdata
+    folder TEXT NOT NULL,  -- input, temp, output or userdata
     path TEXT NOT NULL,  -- with / between its parts
     asset_id TEXT NOT NULL REFERENCES assets (id),
     created_at DOUBLE PRECISION NOT NULL,
