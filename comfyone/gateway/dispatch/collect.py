@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from comfyone.gateway.domain.evidence import FileRef, Gone, Produced
-from comfyone.gateway.domain.files import Asset, Blob, Output, kind_of, mime_of_name, plain_name
+from comfyone.gateway.domain.files import Asset, Blob, Output, ServerFile, kind_of, mime_of_name, plain_name
 from comfyone.gateway.domain.ids import new_id
 from comfyone.gateway.ports import Blobs, Driver
 
@@ -21,13 +21,17 @@ MAX_INLINE = 64
 
 
 class Collector:
-    """The outputs of one attempt. Only those of ``nodes`` count; with no nodes declared, all do."""
+    """The outputs of one attempt. Only those of ``nodes`` count; with no nodes declared, all do. With ``named`` the outputs
+    remember how the server named them."""
 
-    def __init__(self, tenant_id: str, nodes: Sequence[str], driver: Driver, blobs: Blobs) -> None:
+    def __init__(
+        self, tenant_id: str, nodes: Sequence[str], driver: Driver, blobs: Blobs, *, named: bool = False
+    ) -> None:
         self._tenant_id = tenant_id
         self._nodes = nodes
         self._driver = driver
         self._blobs = blobs
+        self._named = named
         self._fetching: dict[FileRef, asyncio.Task[Blob]] = {}
 
     def start(self, produced: Iterable[Produced]) -> None:
@@ -59,6 +63,14 @@ class Collector:
         order = {node_id: position for position, node_id in enumerate(self._nodes)}
         return [await self._output(item) for item in sorted(wanted, key=lambda item: order.get(item.node_id, 0))]
 
+    async def announced(self, file: FileRef) -> Blob | None:
+        """A file that a node has reported, as soon as it is here; None when none did, or it could not be had."""
+        task = self._fetching.get(file)
+        if task is None:
+            return None
+        await asyncio.wait([task])  # not the task itself: whoever goes away must not take it along
+        return None if task.cancelled() or task.exception() else task.result()
+
     def forget(self) -> None:
         """Drops what was begun: a later attempt fetches anew."""
         for task in self._fetching.values():
@@ -80,7 +92,8 @@ class Collector:
         name = plain_name(item.file.filename, "output")
         mime = blob.mime or mime_of_name(name)
         asset = Asset(new_id(), self._tenant_id, blob.hash, name, mime, blob.size, time.time())
-        return Output(item.node_id, kind_of(mime), name, asset, content=blob.content)
+        named = _server_file(item, item.file) if self._named else None
+        return Output(item.node_id, kind_of(mime), name, asset, content=blob.content, file=named)
 
     async def _blob(self, file: FileRef) -> Blob:
         try:
@@ -94,6 +107,10 @@ class Collector:
         if blob.size == 0:
             raise Gone(f"file '{file.filename}' is empty")
         return blob
+
+
+def _server_file(item: Produced, file: FileRef) -> ServerFile:
+    return ServerFile(item.kind, file.filename, file.subfolder, file.type, item.more, item.remarks)
 
 
 def _seen(task: asyncio.Task[Blob]) -> None:

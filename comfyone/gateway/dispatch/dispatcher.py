@@ -16,6 +16,7 @@ from comfyone.gateway.dispatch.housekeeping import Housekeeping
 from comfyone.gateway.dispatch.limits import Limits
 from comfyone.gateway.dispatch.link import Link
 from comfyone.gateway.dispatch.pool import Pool
+from comfyone.gateway.dispatch.previews import Previews
 from comfyone.gateway.dispatch.questions import Questions
 from comfyone.gateway.dispatch.run import Run, Tools
 from comfyone.gateway.dispatch.secrets import Secrets
@@ -23,8 +24,11 @@ from comfyone.gateway.dispatch.terms import Terms
 from comfyone.gateway.dispatch.watch import Watch
 from comfyone.gateway.domain.backends import SHARED_POOL, Backend, Condition, Health
 from comfyone.gateway.domain.catalogue import Catalogue
+from comfyone.gateway.domain.evidence import FileRef
+from comfyone.gateway.domain.files import Content
 from comfyone.gateway.domain.jobs import Assignment, Failure, Job, JobEvent, Needs
 from comfyone.gateway.domain.pace import Pace
+from comfyone.gateway.domain.progress import Snapshot
 from comfyone.gateway.ports import Blobs, Bus, Driver, Store
 from comfyone.gateway.services.graphs import Graphs
 from comfyone.graph.document import Graph
@@ -51,7 +55,9 @@ class Dispatcher:
     ) -> None:
         self._store = store
         self._secrets = Secrets()
-        self._tools = Tools(store, graphs, blobs, bus, limits, self._secrets, self._wake_later, self._has_elsewhere)
+        self._tools = Tools(
+            store, graphs, blobs, bus, limits, self._secrets, Previews(), self._wake_later, self._has_elsewhere
+        )
         self._limits = limits
         self._driver_for = driver_for
         self._links: dict[str, Link] = {}
@@ -222,7 +228,18 @@ class Dispatcher:
 
     def progress(self, job_id: str) -> float:
         entry = self._runs.get(job_id)
-        return entry[0].percent if entry else 0.0
+        return entry[0].snapshot.percent if entry else 0.0
+
+    def snapshot(self, job_id: str) -> Snapshot | None:
+        """How far a job has come that a backend has; None when none has it."""
+        entry = self._runs.get(job_id)
+        return entry[0].snapshot if entry else None
+
+    async def produced(self, job_id: str, filename: str, subfolder: str, type: str) -> Content | None:
+        """The bytes of a file that a job which a backend has reported so far, by the server's own name for it; None when there is
+        no such file. Whoever asks knows that the job is the asker's."""
+        entry = self._runs.get(job_id)
+        return await entry[0].produced(FileRef(filename, subfolder, type)) if entry else None
 
     def _pool(self, pool_id: str) -> Pool:
         if pool_id not in self._pools:

@@ -10,7 +10,7 @@ import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import Any
 
@@ -21,12 +21,13 @@ from comfyone.gateway.dispatch.collect import Collector
 from comfyone.gateway.dispatch.limits import Limits
 from comfyone.gateway.dispatch.link import Link
 from comfyone.gateway.dispatch.materials import graph_for
+from comfyone.gateway.dispatch.previews import Previews
 from comfyone.gateway.dispatch.secrets import Secrets
-from comfyone.gateway.domain.evidence import Ending, Gone, Hint, HintKind, Refused, Unreachable, Unsent, Where
-from comfyone.gateway.domain.files import Output
+from comfyone.gateway.domain.evidence import Ending, FileRef, Gone, Hint, HintKind, Refused, Unreachable, Unsent, Where
+from comfyone.gateway.domain.files import Content, Output
 from comfyone.gateway.domain.jobs import Assignment, Failure, Job, JobEvent, JobState, Passing
 from comfyone.gateway.domain.placement import models_of
-from comfyone.gateway.domain.progress import Progress
+from comfyone.gateway.domain.progress import Progress, Snapshot
 from comfyone.gateway.ports import Blobs, Bus, Store
 from comfyone.gateway.services.graphs import Graphs
 
@@ -42,6 +43,8 @@ ABANDON_PATIENCE = 2.0
 """How long whoever removes a backend waits for its jobs to be stopped there."""
 
 PROGRESS_INTERVAL = 0.05
+TOLD = ("percent", "node_id", "nodes_done", "nodes_total", "step", "steps")
+"""What of a snapshot is told to those who listen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,7 @@ class Tools:
     bus: Bus
     limits: Limits
     secrets: Secrets
+    previews: Previews
     later: Callable[[float, str], None]
     """Looks again, in so many seconds, whether something of a tenant can be placed."""
 
@@ -93,13 +97,15 @@ class Run:
         self._begun = self._told = assignment.job.state is JobState.RUNNING
         self._progress = Progress(())
         self._progress_at = 0.0
-        self._collector = Collector(self.job.tenant_id, self.job.outputs, link.driver, tools.blobs)
+        self._collector = Collector(
+            self.job.tenant_id, self.job.outputs, link.driver, tools.blobs, named=self.job.workflow_id is None
+        )
         self._side_tasks: set[asyncio.Future[Any]] = set()
         link.attach(self.prompt_id, self)
 
     @property
-    def percent(self) -> float:
-        return round(self._progress.percent, 1)
+    def snapshot(self) -> Snapshot:
+        return self._progress.snapshot(self._tools.previews.of(self.job.id))
 
     @property
     def seconds(self) -> float:
@@ -109,6 +115,11 @@ class Run:
     def on(self, backend_id: str) -> bool:
         return self._link.backend.id == backend_id
 
+    async def produced(self, file: FileRef) -> Content | None:
+        """The bytes of a file that a node has reported; see `Collector.announced`."""
+        blob = await self._collector.announced(file)
+        return (blob.content or self._tools.blobs.path(blob.hash)) if blob else None
+
     async def follow(self) -> None:
         """To the end of the attempt: the job has ended, or is back in the queue."""
         try:
@@ -117,6 +128,7 @@ class Run:
                 await self._settle()
         finally:
             self._collector.forget()
+            self._tools.previews.forget(self.job.id)
             self._link.release(self.prompt_id)
 
     async def abandon(self, reason: str) -> None:
@@ -263,15 +275,20 @@ class Run:
     def _advance(self, hint: Hint) -> None:
         if hint.produced:
             self._collector.start(hint.produced)
+        if hint.kind is HintKind.PROGRESS:
+            self._progress.turn_to(hint.node_id, hint.step)
         grown = self._progress.update(hint.done, hint.fractions)
         now = time.monotonic()
         if grown and self._told and now - self._progress_at >= PROGRESS_INTERVAL:
             self._progress_at = now
-            data = {"percent": self.percent, "node_id": hint.node_id}
+            now_at = self._progress.snapshot()
+            data = {name: getattr(now_at, name) for name in TOLD}
             self._pass_on(Passing.PROGRESS, data)
 
     def _show(self, hint: Hint) -> None:
         """Passes a preview on to those who look: it is copied only for them."""
+        if hint.preview:
+            self._tools.previews.show(self.job.id, hint.preview)
         topics = (self.job.id, self.job.tenant_id)
         if hint.preview and self._told and any(self._tools.bus.has_listeners(id, Passing.PREVIEW) for id in topics):
             data = {"mime": hint.preview.mime, "node_id": hint.node_id, "data": bytes(hint.preview.content)}
@@ -359,7 +376,9 @@ class Run:
         self._executed_at = time.time()
         self._link.release(self.prompt_id)  # the backend is free while we fetch
         if ending.failure:
-            await self._end(JobState.FAILED, "failed", ending.failure)
+            private = not self._link.backend.shared
+            failure = ending.failure if private else replace(ending.failure, traceback=())
+            await self._end(JobState.FAILED, "failed", failure)
         elif ending.interrupted and self._cancelling:
             await self._end(JobState.CANCELLED, "cancelled")
         elif ending.interrupted and self._link.may_have_hit(self.prompt_id):

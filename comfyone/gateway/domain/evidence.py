@@ -82,13 +82,15 @@ class Preview:
 
 @dataclass(frozen=True, slots=True)
 class Hint:
-    """One message of the socket. ``done`` are nodes that need no more work, ``fractions`` the share done of others."""
+    """One message of the socket. ``done`` are nodes that need no more work, ``fractions`` the share done of others, ``step``
+    the steps done of the node that is under way, and of how many."""
 
     kind: HintKind
     prompt_id: str | None = None
     done: frozenset[str] = frozenset()
     fractions: Mapping[str, float] = field(default_factory=dict)
     node_id: str | None = None
+    step: tuple[float, float] | None = None
     produced: tuple[Produced, ...] = ()
     preview: Preview | None = None
 
@@ -104,12 +106,17 @@ class FileRef:
 
 @dataclass(frozen=True, slots=True)
 class Produced:
-    """One thing that a node produced: a file on the server, or a value."""
+    """One thing that a node produced: a file on the server, or a value. ``kind`` is the server's word for it.
+
+    ``more`` is what else the server says of the file, ``remarks`` what it says of all the files of the node.
+    """
 
     node_id: str
     kind: str
     file: FileRef | None = None
     value: Any = None
+    more: Mapping[str, Any] = field(default_factory=dict)
+    remarks: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

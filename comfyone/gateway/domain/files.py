@@ -5,7 +5,7 @@ from __future__ import annotations
 import mimetypes
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ __all__ = [
     "Blob",
     "Content",
     "Output",
+    "ServerFile",
     "asset_ids_in",
     "asset_path",
     "check_file_name",
@@ -73,8 +74,26 @@ class Asset:
 
 
 @dataclass(frozen=True, slots=True)
+class ServerFile:
+    """How the server that made a file named it: under which word of the node's output, and where it lay.
+
+    ``more`` is what else it said of the file, ``remarks`` what it said of all the files of the node.
+    """
+
+    key: str
+    filename: str
+    subfolder: str
+    type: str
+    more: Mapping[str, Any] = field(default_factory=dict)
+    remarks: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Output:
-    """One thing that a job produced. File outputs have an asset, others a value (JSON)."""
+    """One thing that a job produced. File outputs have an asset, others a value (JSON).
+
+    ``file`` is known of the files of jobs that brought their graph: only those may be asked for in the server's own words.
+    """
 
     node_id: str
     kind: str
@@ -82,6 +101,7 @@ class Output:
     asset: Asset | None = None
     value: bytes | None = None
     content: bytes | None = field(default=None, repr=False)  # on its way to be stored, of an asset of few bytes
+    file: ServerFile | None = None
 
 
 _MAGIC: tuple[tuple[int, bytes, str], ...] = (

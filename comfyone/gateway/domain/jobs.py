@@ -44,7 +44,7 @@ REQUEUED = "requeued"
 class Passing(StrEnum):
     """Events that have no number and are not kept: whoever misses one is told the next."""
 
-    PROGRESS = "progress"  # {"percent", "node_id"}
+    PROGRESS = "progress"  # {"percent", "node_id", "nodes_done", "nodes_total", "step", "steps"}
     POSITION = "position"  # {"position", "eta"}
     PREVIEW = "preview"  # {"mime", "node_id", "data"}: a picture of what is being made, as bytes
 
@@ -89,6 +89,16 @@ class Failure:
     node_id: str | None = None
     node_type: str | None = None
     hint: str | None = None
+    exception: str | None = None
+    """The type of what a node raised, as the server names it, and where it did; of a shared server, that is its owner's
+    affair."""
+
+    traceback: tuple[str, ...] = ()
+
+    @property
+    def reason(self) -> str:
+        """The message without the node, for those who are told the node beside it."""
+        return self.message.removeprefix(f"node '{self.node_id}' ({self.node_type}): ")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,27 @@
-"""How far a job has come: one percentage over the whole graph that never goes back."""
+"""How far a job has come: one percentage over the whole graph that never goes back, and what is under way."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
-__all__ = ["Progress"]
+from comfyone.gateway.domain.evidence import Preview
+
+__all__ = ["Progress", "Snapshot"]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """How far a job has come at a moment. ``step`` counts the ``steps`` of the node under way, if it has such; ``preview`` is
+    the latest picture of unfinished work, if there is one and there was room to keep it."""
+
+    percent: float
+    nodes_done: int
+    nodes_total: int
+    node_id: str | None
+    step: float | None
+    steps: float | None
+    preview: Preview | None = None
 
 
 class Progress:
@@ -16,6 +33,9 @@ class Progress:
 
     def __init__(self, nodes: Iterable[str]) -> None:
         self._shares = dict.fromkeys(nodes, 0.0)
+        self._done: set[str] = set()
+        self._node_id: str | None = None
+        self._step: tuple[float, float] | None = None
         self.percent = 0.0
 
     def update(self, done: Iterable[str], fractions: Mapping[str, float]) -> bool:
@@ -23,6 +43,18 @@ class Progress:
         for node, share in (*fractions.items(), *((node, 1.0) for node in done)):
             if node in self._shares:
                 self._shares[node] = max(self._shares[node], min(share, 1.0))
+        self._done.update(node for node in done if node in self._shares)
         before = self.percent
         self.percent = max(before, min(99.0, 100.0 * sum(self._shares.values()) / max(len(self._shares), 1)))
         return self.percent > before
+
+    def turn_to(self, node_id: str | None, step: tuple[float, float] | None) -> None:
+        """A node is under way, and so many of its steps are done; None: nothing new is known of it."""
+        if node_id is not None and node_id != self._node_id:
+            self._node_id, self._step = node_id, None
+        self._step = step or self._step
+
+    def snapshot(self, preview: Preview | None = None) -> Snapshot:
+        step, steps = self._step or (None, None)
+        percent, total = round(self.percent, 1), len(self._shares)
+        return Snapshot(percent, len(self._done), total, self._node_id, step, steps, preview)

@@ -26,6 +26,13 @@ __all__ = [
 _REMARKS = frozenset({"animated"})
 """Keys of a node's output that describe its files and are no output of their own."""
 
+_ELSEWHERE = frozenset({"filename", "subfolder", "type", "fullpath"})
+"""What of a file is kept by itself; and its path on the server, which is nobody's affair."""
+
+MAX_TRACEBACK = 100
+MAX_LINE = 1000
+"""Lines of a traceback that are kept, the last ones, and characters of each."""
+
 
 def hint_of(message: Mapping[str, Any]) -> Hint | None:
     """A socket message as a hint, or None when it tells nothing about a prompt.
@@ -44,8 +51,11 @@ def hint_of(message: Mapping[str, Any]) -> Hint | None:
             return Hint(HintKind.PROGRESS, prompt_id, done=frozenset(data.get("nodes") or ()))
         case "executing" if data.get("node") is None:
             return Hint(HintKind.OVER, prompt_id)
+        case "executing":
+            return Hint(HintKind.PROGRESS, prompt_id, node_id=str(node))
         case "progress":
-            return Hint(HintKind.PROGRESS, prompt_id, fractions={str(node): _fraction(data)}, node_id=node)
+            fractions = {str(node): _fraction(data)}
+            return Hint(HintKind.PROGRESS, prompt_id, fractions=fractions, node_id=node, step=_step(data))
         case "progress_state":
             return _progress_state(prompt_id, data.get("nodes") or {})
         case "executed":
@@ -60,23 +70,36 @@ def hint_of(message: Mapping[str, Any]) -> Hint | None:
 def _progress_state(prompt_id: str, nodes: Mapping[str, Mapping[str, Any]]) -> Hint:
     done = frozenset(node_id for node_id, state in nodes.items() if state.get("state") == "finished")
     fractions = {node_id: _fraction(state) for node_id, state in nodes.items() if state.get("state") == "running"}
-    return Hint(HintKind.PROGRESS, prompt_id, done=done, fractions=fractions, node_id=next(iter(fractions), None))
+    node_id = next(iter(fractions), None)
+    step = _step(nodes[node_id]) if node_id else None
+    # a node that counts no steps is told as none of one
+    counted = step if step and step[1] != 1 else None
+    return Hint(HintKind.PROGRESS, prompt_id, done=done, fractions=fractions, node_id=node_id, step=counted)
 
 
 def _fraction(data: Mapping[str, Any]) -> float:
+    value, most = _step(data) or (0.0, 1.0)
+    return value / most
+
+
+def _step(data: Mapping[str, Any]) -> tuple[float, float] | None:
     value, most = data.get("value"), data.get("max")
-    return value / most if isinstance(value, int | float) and isinstance(most, int | float) and most > 0 else 0.0
+    if isinstance(value, int | float) and isinstance(most, int | float) and most > 0:
+        return value, most
+    return None
 
 
 def produced_of(node_id: str, output: Mapping[str, Any]) -> Iterator[Produced]:
     """Everything in a node's ``ui`` output: files of every kind, and values (texts, numbers) as they are."""
+    remarks = {kind: output[kind] for kind in _REMARKS if kind in output}
     for kind, items in output.items():
         if kind in _REMARKS:
             continue
         for item in items if isinstance(items, list) else [items]:
             if isinstance(item, dict) and isinstance(item.get("filename"), str):
                 file = FileRef(item["filename"], str(item.get("subfolder") or ""), str(item.get("type") or "output"))
-                yield Produced(node_id, kind, file=file)
+                more = {name: value for name, value in item.items() if name not in _ELSEWHERE}
+                yield Produced(node_id, kind, file=file, more=more, remarks=remarks)
             else:
                 yield Produced(node_id, kind, value=item)
 
@@ -111,7 +134,15 @@ def ending_of(entry: Mapping[str, Any]) -> Whereabouts:
 def _node_failure(error: Mapping[str, Any]) -> Failure:
     node_id, node_type = error.get("node_id"), error.get("node_type")
     text = str(error.get("exception_message") or "the server gave no reason").strip()
-    return Failure("node_error", f"node '{node_id}' ({node_type}): {text}"[:4000], node_id, node_type)
+    lines = error.get("traceback")
+    return Failure(
+        "node_error",
+        f"node '{node_id}' ({node_type}): {text}"[:4000],
+        node_id,
+        node_type,
+        exception=str(error["exception_type"])[:MAX_LINE] if error.get("exception_type") else None,
+        traceback=tuple(str(line)[:MAX_LINE] for line in lines[-MAX_TRACEBACK:]) if isinstance(lines, list) else (),
+    )
 
 
 def refusal_of(body: Mapping[str, Any]) -> Failure:

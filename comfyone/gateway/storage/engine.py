@@ -344,8 +344,18 @@ class SqlEngine:
                 replace(output.asset, created_at=now), uploaded=False, content=output.content
             )
             self._sql.run(
-                "INSERT INTO outputs (job_id, position, node_id, kind, name, asset_id, value) VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (job.id, position, output.node_id, output.kind, output.name, asset.id if asset else None, output.value),
+                "INSERT INTO outputs (job_id, position, node_id, kind, name, asset_id, value, file) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    job.id,
+                    position,
+                    output.node_id,
+                    output.kind,
+                    output.name,
+                    asset.id if asset else None,
+                    output.value,
+                    json_text(output.file) if output.file else None,
+                ),
             )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from comfyone.gateway.domain.backends import Backend, BackendState
-from comfyone.gateway.domain.files import Asset, Output
+from comfyone.gateway.domain.files import Asset, Output, ServerFile
 from comfyone.gateway.domain.jobs import Failure, Job, JobEvent, JobState, Kind, Needs
 from comfyone.gateway.domain.tenants import ApiKey, Scope, Tenant, TenantPolicy
 from comfyone.gateway.domain.workflows import InputSpec, Workflow
@@ -52,6 +52,7 @@ _strings = msgspec.json.Decoder(tuple[str, ...])
 _labels = msgspec.json.Decoder(dict[str, str])
 _failure = msgspec.json.Decoder(Failure)
 _needs = msgspec.json.Decoder(Needs)
+_file = msgspec.json.Decoder(ServerFile)
 _names = msgspec.json.Decoder(tuple[str, ...] | None)
 _policy = msgspec.json.Decoder(TenantPolicy)
 
@@ -122,8 +123,9 @@ def event_of(tenant_id: str, job_id: str, row: Row) -> JobEvent:
 
 
 def output_of(row: Row) -> Output:
-    node_id, kind, name, value, *asset = row
-    return Output(node_id, kind, name, asset_of(tuple(asset)) if asset[0] else None, value)
+    node_id, kind, name, value, file, *columns = row
+    asset = asset_of(tuple(columns)) if columns[0] else None
+    return Output(node_id, kind, name, asset, value, file=_file.decode(file) if file else None)
 
 
 def json_text(value: Any) -> str:

@@ -216,6 +216,7 @@ CREATE TABLE outputs (
     name TEXT,
     asset_id TEXT,
     value BYTEA,
+    file TEXT,  -- how the server named a file: a ServerFile as JSON; NULL: nobody may ask for it by that
     PRIMARY KEY (job_id, position)
 );
 

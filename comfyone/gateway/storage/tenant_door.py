@@ -44,7 +44,7 @@ _VERSION = (
 )
 _MINE = "WHERE w.tenant_id = :tenant AND w.deleted_at IS NULL "
 _OUTPUTS = (
-    "SELECT o.node_id, o.kind, o.name, o.value, a.id, a.tenant_id, a.hash, a.name, a.mime, a.size, a.created_at, a.expires_at "
+    "SELECT o.node_id, o.kind, o.name, o.value, o.file, a.id, a.tenant_id, a.hash, a.name, a.mime, a.size, a.created_at, a.expires_at "
     "FROM outputs o LEFT JOIN assets a ON a.id = o.asset_id AND a.tenant_id = :tenant WHERE o.job_id = :job ORDER BY o.position"
 )
 _AHEAD = (

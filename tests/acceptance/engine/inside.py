@@ -86,7 +86,11 @@ class Inside:
         return await self.reaches(job_id, "succeeded", "failed", "cancelled")
 
     async def events(self, job_id: str) -> list[JobEvent]:
-        return [event async for event in self.services.jobs.events(self._principal, job_id, 0) if event.number]
+        return [event for event in await self.all_events(job_id) if event.number]
+
+    async def all_events(self, job_id: str) -> list[JobEvent]:
+        """To the job's end, those that are not kept too."""
+        return [event async for event in self.services.jobs.events(self._principal, job_id, 0)]
 
     async def backend(self, name: str = "s0") -> Backend:
         return (await self.services.backends.get(self._principal, name)).backend

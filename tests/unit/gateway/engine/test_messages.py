@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -90,11 +91,30 @@ def test_the_history_names_what_a_run_produced() -> None:
 
 
 def test_a_remark_about_files_is_no_output_of_its_own() -> None:
-    assert ending("animated") == Ending(produced=(saved("2", "anim_00001_.webp"),))
+    remarked = replace(saved("2", "anim_00001_.webp"), remarks={"animated": [True]})
+    assert ending("animated") == Ending(produced=(remarked,))
 
 
 def test_a_node_error_names_the_node_and_its_message() -> None:
-    assert ending("error") == Ending(failure=Failure("node_error", "node '2' (TestFail): on purpose", "2", "TestFail"))
+    failure = ending("error").failure
+    assert failure == Failure(
+        "node_error",
+        "node '2' (TestFail): on purpose",
+        "2",
+        "TestFail",
+        exception="ValueError",
+        traceback=("trimmed",),
+    )
+    assert failure.reason == "on purpose"
+
+
+@pytest.mark.parametrize("lines", [None, "a text", ["x" * 9999] * 9999])
+def test_however_a_server_tells_a_traceback_few_and_short_lines_of_it_are_kept(lines: Any) -> None:
+    entry = {"status": {"status_str": "error", "messages": [["execution_error", {"node_id": "1", "traceback": lines}]]}}
+    seen = ending_of(entry).ending
+    assert seen is not None
+    assert seen.failure is not None
+    assert sum(map(len, seen.failure.traceback)) <= 100_000
 
 
 def test_an_interrupted_run_is_neither_failed_nor_done() -> None:
@@ -140,14 +160,18 @@ def test_an_output_is_left_out_for_a_fault_in_a_node_before_it() -> None:
 
 def test_files_keep_folder_and_type_and_values_stay_as_they_are() -> None:
     output = {
-        "images": [{"filename": "a.png", "subfolder": "b", "type": "temp"}, {"filename": "c.png"}],
+        "images": [
+            {"filename": "a.png", "subfolder": "b", "type": "temp"},
+            {"filename": "c.png", "format": "x/y", "fullpath": "/srv"},
+        ],
         "text": ["one", {"two": 2}],
         "count": 3,
         "animated": [True],
     }
+    remarks = {"animated": [True]}
     assert list(produced_of("9", output)) == [
-        Produced("9", "images", file=FileRef("a.png", "b", "temp")),
-        Produced("9", "images", file=FileRef("c.png", "", "output")),
+        Produced("9", "images", file=FileRef("a.png", "b", "temp"), remarks=remarks),
+        Produced("9", "images", file=FileRef("c.png", "", "output"), remarks=remarks, more={"format": "x/y"}),
         Produced("9", "text", value="one"),
         Produced("9", "text", value={"two": 2}),
         Produced("9", "count", value=3),

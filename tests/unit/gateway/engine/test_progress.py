@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comfyone.gateway.domain.progress import Progress
+from comfyone.gateway.domain.evidence import HintKind
+from comfyone.gateway.domain.progress import Progress, Snapshot
 from comfyone.gateway.drivers.messages import hint_of
 from tests.unit.gateway.engine.test_messages import RECORDED
 
@@ -96,3 +97,31 @@ def test_a_node_that_is_shown_at_another_does_not_end_that_one() -> None:
 
 def test_a_graph_of_unknown_nodes_has_no_progress() -> None:
     assert not Progress(()).update({"1"}, {"2": 1.0})
+
+
+def test_a_snapshot_of_a_real_run_tells_the_node_under_way_its_steps_and_how_many_nodes_are_done() -> None:
+    progress, seen = Progress(["1", "2", "3"]), list[tuple[int, str | None, float | None, float | None]]()
+    for message in RECORDED["steps"]["messages"]:
+        if (hint := hint_of(message)) and hint.kind is HintKind.PROGRESS:
+            progress.turn_to(hint.node_id, hint.step)
+            progress.update(hint.done, hint.fractions)
+            now = progress.snapshot()
+            seen.append((now.nodes_done, now.node_id, now.step, now.steps))
+    assert [entry for number, entry in enumerate(seen) if entry not in seen[:number]] == [
+        (0, None, None, None),
+        (0, "1", None, None),
+        (1, "1", None, None),
+        (1, "2", None, None),
+        (1, "2", 1, 3),
+        (1, "2", 2, 3),
+        (1, "2", 3, 3),
+        (2, "2", 3, 3),
+        (2, "3", None, None),
+        (3, "3", None, None),
+    ]
+
+
+def test_a_snapshot_counts_the_nodes_of_the_graph_alone() -> None:
+    progress = Progress(["1", "2"])
+    progress.update({"1", "1.0.0.2"}, {"2": 1.0})
+    assert progress.snapshot() == Snapshot(99.0, 1, 2, None, None, None)
