@@ -27,6 +27,9 @@ from comfyone.gateway.dialects.edge import Edge
 from comfyone.gateway.dialects.openapi import openapi_document
 from comfyone.gateway.dialects.routing import Call, Dialect, Route
 from comfyone.gateway.dialects.serving import Server
+from comfyone.gateway.dialects.tasks_v1.codec import TasksCodec
+from comfyone.gateway.dialects.tasks_v1.document import DOCUMENT_ROUTES
+from comfyone.gateway.dialects.tasks_v1.routes import TASK_ROUTES
 from comfyone.gateway.dispatch.deliveries import Deliveries
 from comfyone.gateway.dispatch.dispatcher import Dispatcher
 from comfyone.gateway.dispatch.limits import Limits
@@ -50,8 +53,10 @@ from comfyone.gateway.services.jobs import Jobs
 from comfyone.gateway.services.node_info import NodeInfo
 from comfyone.gateway.services.pools import Pools
 from comfyone.gateway.services.quota import Quota
+from comfyone.gateway.services.readiness import Readiness
 from comfyone.gateway.services.shared_backends import SharedBackends
 from comfyone.gateway.services.submissions import Submissions
+from comfyone.gateway.services.tasks import Tasks
 from comfyone.gateway.services.usage import Usage
 from comfyone.gateway.services.webhooks import Webhooks
 from comfyone.gateway.services.workflows import Workflows
@@ -75,6 +80,8 @@ class Services:
     folders: Folders
     node_info: NodeInfo
     jobs: Jobs
+    tasks: Tasks
+    readiness: Readiness
     webhooks: Webhooks
     pools: Pools
     usage: Usage
@@ -156,6 +163,8 @@ async def open_gateway(settings: GatewaySettings, limits: Limits | None = None) 
                 folders,
                 NodeInfo(dispatcher, folders),
                 Jobs(store, bus, dispatcher, outlook, submissions),
+                Tasks(store, (limits or _limits(settings)).attempts - 1),
+                Readiness(store),
                 Webhooks(store, outbound, trial_message),
                 Pools(store),
                 Usage(store),
@@ -202,6 +211,7 @@ def create_app(gateway: Gateway) -> ASGIApp:
     dialects = (
         Dialect(V1_ROUTES, codec, ("/", "/v1"), {"/v1/ws": socket}),
         Dialect(ADMIN_ROUTES, codec, ("/admin",)),
+        Dialect((*TASK_ROUTES, *DOCUMENT_ROUTES), TasksCodec(), ("/api/v1", "/health", "/ready")),
     )
     served = (*dialects, Dialect(_pages(openapi_document(dialects, version("comfyone"))), codec))
     return Edge(

@@ -87,6 +87,8 @@ def _query(query: Query) -> dict[str, Any]:
     for key, value in (("default", query.default), ("minimum", query.minimum), ("maximum", query.maximum)):
         if value is not None:
             schema[key] = value
+    if query.choices:
+        schema["enum"] = [str(choice) for choice in query.choices]
     return {"name": query.name, "in": "query", "required": False, "description": query.meaning, "schema": schema}
 
 

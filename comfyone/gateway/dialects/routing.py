@@ -26,7 +26,8 @@ Schema = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A parameter of the query, for the page that describes the route and for `Call.number`."""
+    """A parameter of the query, for the page that describes the route and for `Call.number`. ``choices`` are only described:
+    the handler knows best what to say of others."""
 
     name: str
     meaning: str
@@ -34,6 +35,7 @@ class Query:
     default: Any = None
     minimum: float | None = None
     maximum: float | None = None
+    choices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,6 +67,8 @@ class Link:
         self._socket: asyncio.Task[bool] | None = None
         self._opened_at = 0.0
         self._live = False
+        self._live_since = 0.0
+        self._checked_at = 0.0  # when a call to it, or its socket, last told how it is
         self._reason: str | None = "not connected yet"
         self._condition = Condition.UNREACHABLE
         self._interrupted: tuple[str, float] = ("", -INTERRUPTED_LATELY)
@@ -92,7 +94,14 @@ class Link:
         condition = Condition.LIVE if self._live else Condition.UNREACHABLE
         if self._live and self.circuit.open:
             condition = Condition.QUARANTINED
-        return Health(condition, self._reason if not self._live else self.circuit.reason, len(self._listeners))
+        return Health(
+            condition,
+            self._reason if not self._live else self.circuit.reason,
+            len(self._listeners),
+            _date(self._live_since),
+            _date(self._given_at),
+            _date(max(self.heard_at, self._checked_at)),
+        )
 
     @property
     def slot(self) -> Slot:
@@ -204,10 +213,12 @@ class Link:
     # health
 
     def answered(self) -> None:
+        self._checked_at = time.monotonic()
         self.circuit.answered()
 
     def failed(self, reason: str) -> None:
         """A call got no usable answer."""
+        self._checked_at = time.monotonic()
         if self.circuit.fail(reason, time.monotonic()):
             self.changed()
 
@@ -287,7 +298,14 @@ class Link:
             concerned.hear(hint)
 
     def _set_live(self, live: bool, reason: str | None) -> None:
-        self._live, self._reason = live, reason
+        if live and not self._live:
+            self._live_since = time.monotonic()
+        self._live, self._reason, self._checked_at = live, reason, time.monotonic()
         if live:
             self._connected.set()
         self.changed()
+
+
+def _date(moment: float) -> float | None:
+    """Seconds since the epoch, of a moment on the clock that only goes forward; None for what never was."""
+    return time.time() - (time.monotonic() - moment) if moment else None

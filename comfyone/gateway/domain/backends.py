@@ -65,11 +65,15 @@ class Condition(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What we saw of a backend last. ``load`` counts our jobs on it."""
+    """What we saw of a backend last. ``load`` counts our jobs on it; the times are those of the connection, of the last job
+    that it was given, and of when we last found out how it is: None where that never was."""
 
     condition: Condition
     reason: str | None = None
     load: int = 0
+    connected_at: float | None = None
+    given_at: float | None = None
+    checked_at: float | None = None
 
     @property
     def live(self) -> bool:

@@ -23,6 +23,7 @@ __all__ = [
     "Origin",
     "Passing",
     "Standing",
+    "Task",
     "rank_of",
     "sources",
 ]
@@ -147,6 +148,15 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True)
+class Task:
+    """How a client of tasks and workers asked for a job: its word for the workflow, and the payload as it came. None where
+    that is the job's graph."""
+
+    workflow_id: str
+    payload: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
 class NewJob:
     """A submission that has passed every check and only needs to be committed.
 
@@ -183,6 +193,8 @@ class NewJob:
     origin: Origin | None = None
     secrets: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """Further ``extra_data``, which is never stored: it is kept in memory until the job ends."""
+
+    task: Task | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from asyncio import Future
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from secrets import randbelow
 from typing import Any
 
 import msgspec
@@ -14,7 +15,8 @@ import msgspec
 from comfyone.errors import Fault
 from comfyone.gateway.domain.files import asset_ids_in, parse_asset_path
 from comfyone.gateway.domain.ids import new_id
-from comfyone.gateway.domain.jobs import SECRET_EXTRA, NewJob, Origin
+from comfyone.gateway.domain.jobs import SECRET_EXTRA, NewJob, Origin, Task
+from comfyone.gateway.domain.parameters import fitted_values
 from comfyone.gateway.domain.policies import check_granted
 from comfyone.gateway.domain.tenants import Principal, Scope
 from comfyone.gateway.domain.workflows import (
@@ -83,6 +85,10 @@ class Submission:
     origin: Origin | None = None
     secrets: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """See `NewJob.secrets`."""
+
+    task: Task | None = None
+    loose: bool = False
+    """``named`` may be called by common words for inputs, and a seed of -1 is any; see `fitted_values`."""
 
 
 class Submissions:
@@ -170,9 +176,7 @@ class Submissions:
             if not principal.may_run(workflow.name):
                 raise unknown_workflow(submission.workflow)
             check_granted(principal.policy, graph)  # at this moment: the policy may be younger than the workflow
-            named = submission.named
-            given = submission.values if named is None else named_values(workflow, named)
-            values = check_values(workflow, graph, given or {})
+            values = check_values(workflow, graph, _given(submission, workflow, graph))
             if remote := remote_images(workflow, values):
                 if earlier := await self._replayed(tenant_id, submission):
                     return earlier  # whatever the URL leads to by now
@@ -188,7 +192,7 @@ class Submissions:
         if failure and submission.sure:
             raise Fault("invalid_graph", failure.message, hint=failure.hint)
         raw = workflow.graph if workflow else submission.raw or b""
-        origin, secrets = _parted(submission)
+        origin, kept_secret = _parted(submission)
         encoded = msgspec.json.encode(values)
         return NewJob(
             id=new_id(),
@@ -211,7 +215,8 @@ class Submissions:
             key_lifetime=submission.key_lifetime,
             metadata=submission.metadata,
             origin=origin,
-            secrets=secrets,
+            secrets=kept_secret,
+            task=submission.task,
         )
 
     async def _check_images(self, tenant_id: str, workflow: Workflow, values: Values) -> None:
@@ -231,6 +236,15 @@ class Submissions:
                 raise Fault(
                     "invalid_input", f"{images[key].label}: '{asset.name}' is {asset.mime}", field=key[1], hint=hint
                 )
+
+
+def _given(submission: Submission, workflow: Workflow, graph: Graph) -> Values:
+    """The values as they were given, under their nodes."""
+    if submission.named is None:
+        return submission.values or {}
+    if submission.loose:
+        return fitted_values(workflow, graph, submission.named, randbelow)
+    return named_values(workflow, submission.named)
 
 
 def _check_origin(submission: Submission) -> None:

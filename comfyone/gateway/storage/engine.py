@@ -294,6 +294,7 @@ class SqlEngine:
                 "job_metadata",
                 "idempotency_keys",
                 "job_origins",
+                "job_tasks",
             ):
                 self._sql.run(f"DELETE FROM {table} WHERE job_id = ?", (job_id,))
             self._sql.run("DELETE FROM jobs WHERE id = ?", (job_id,))

@@ -186,6 +186,13 @@ CREATE TABLE job_origins (
     UNIQUE (tenant_id, prompt_id)
 );
 
+-- What clients of tasks and workers asked for.
+CREATE TABLE job_tasks (
+    job_id TEXT PRIMARY KEY REFERENCES jobs (id),
+    workflow_id TEXT NOT NULL,  -- as the client wrote it
+    payload BYTEA  -- NULL: it is the graph
+);
+
 -- Every time a job was given to a backend, and how that ended.
 CREATE TABLE attempts (
     job_id TEXT NOT NULL REFERENCES jobs (id),

@@ -10,7 +10,7 @@ from comfyone.errors import Fault
 from comfyone.gateway.domain.backends import Backend, BackendState, ConditionChange, find_backend
 from comfyone.gateway.domain.files import Asset, Output
 from comfyone.gateway.domain.ids import least_id
-from comfyone.gateway.domain.jobs import TERMINAL, Job, JobEvent, JobState, NewJob, Origin, Standing, rank_of
+from comfyone.gateway.domain.jobs import TERMINAL, Job, JobEvent, JobState, NewJob, Origin, Standing, Task, rank_of
 from comfyone.gateway.domain.workflows import Workflow, unknown_workflow
 from comfyone.gateway.ports import MAX_POSITION, JobView, QueuedJob
 from comfyone.gateway.storage.listing import add_metadata, metadata_of, page_of
@@ -32,6 +32,7 @@ from comfyone.gateway.storage.rows import (
     workflow_of,
 )
 from comfyone.gateway.storage.sql import Row, Sql
+from comfyone.gateway.storage.tasks import add_task, at_work, tally, tasks_of
 from comfyone.gateway.storage.transitions import add_event, add_usage, error_data, transition
 
 __all__ = ["SqlTenantDoor"]
@@ -389,6 +390,8 @@ class SqlTenantDoor:
             self._sql.run("INSERT INTO job_graphs (job_id, graph) VALUES (?, ?)", (job.id, job.graph))
         if job.origin:
             add_origin(self._sql, self._tenant, job, job.origin)
+        if job.task:
+            add_task(self._sql, job.id, job.task)
         add_event(self._sql, JobEvent(self._tenant, job.id, 1, JobState.QUEUED, job.created_at, {}))
         if job.failure:
             error, text = error_data(job.failure), failure_text(job.failure)
@@ -531,6 +534,18 @@ class SqlTenantDoor:
         )
         assert row is not None
         return row[0], job.values
+
+    def tasks(self, job_ids: Sequence[str]) -> dict[str, Task]:
+        """How jobs were asked for, by id."""
+        return tasks_of(self._sql, self._tenant, job_ids)
+
+    def tally(self) -> dict[JobState, int]:
+        """How many jobs stand how; of those that have ended, all that ever did. It may take its time."""
+        return tally(self._sql, self._tenant)
+
+    def at_work(self) -> dict[str, str]:
+        """The tenant's job that each backend runs, by the backend's id."""
+        return at_work(self._sql, self._tenant)
 
     def last_event(self, job_id: str) -> int:
         """The number of the latest event of a job."""
