@@ -17,19 +17,15 @@ from starlette.types import ASGIApp
 from comfyone.errors import ComfyOneError
 from comfyone.gateway.blobs.local import LocalBlobs
 from comfyone.gateway.bus.memory import MemoryBus
-from comfyone.gateway.dialects.admin_v1.routes import ADMIN_ROUTES
 from comfyone.gateway.dialects.comfyone_v1.codec import V1Codec
 from comfyone.gateway.dialects.comfyone_v1.messages import job_message, trial_message
-from comfyone.gateway.dialects.comfyone_v1.routes import ROUTES as V1_ROUTES
 from comfyone.gateway.dialects.comfyone_v1.socket import V1Socket
 from comfyone.gateway.dialects.docs_page import docs_page
 from comfyone.gateway.dialects.edge import Edge
 from comfyone.gateway.dialects.openapi import openapi_document
+from comfyone.gateway.dialects.roster import DIALECTS
 from comfyone.gateway.dialects.routing import Call, Dialect, Route
 from comfyone.gateway.dialects.serving import Server
-from comfyone.gateway.dialects.tasks_v1.codec import TasksCodec
-from comfyone.gateway.dialects.tasks_v1.document import DOCUMENT_ROUTES
-from comfyone.gateway.dialects.tasks_v1.routes import TASK_ROUTES
 from comfyone.gateway.dispatch.deliveries import Deliveries
 from comfyone.gateway.dispatch.dispatcher import Dispatcher
 from comfyone.gateway.dispatch.limits import Limits
@@ -206,17 +202,11 @@ def _default_policy(settings: GatewaySettings) -> TenantPolicy:
 def create_app(gateway: Gateway) -> ASGIApp:
     """The HTTP side of a running gateway: every dialect on one port."""
     settings, services = gateway.settings, gateway.services
-    socket = V1Socket(gateway.authenticator, services.jobs, settings.max_sockets)
-    codec = V1Codec()
-    dialects = (
-        Dialect(V1_ROUTES, codec, ("/", "/v1"), {"/v1/ws": socket}),
-        Dialect(ADMIN_ROUTES, codec, ("/admin",)),
-        Dialect((*TASK_ROUTES, *DOCUMENT_ROUTES), TasksCodec(), ("/api/v1", "/health", "/ready")),
-    )
-    served = (*dialects, Dialect(_pages(openapi_document(dialects, version("comfyone"))), codec))
-    return Edge(
-        Server(served, gateway.authenticator, services, settings.max_body), version("comfyone"), gateway.open_key
-    )
+    sockets = {"/v1/ws": V1Socket(gateway.authenticator, services.jobs, settings.max_sockets)}
+    pages = _pages(openapi_document(DIALECTS, version("comfyone")))
+    served = (*DIALECTS, Dialect(pages, V1Codec(), sockets=sockets))
+    server = Server(served, gateway.authenticator, services, settings.max_body)
+    return Edge(server, version("comfyone"), gateway.open_key)
 
 
 def _pages(document: dict[str, Any]) -> tuple[Route, ...]:

@@ -50,11 +50,16 @@ def _downgraded(value: Any) -> Any:
     real = [option for option in options if option != {"type": "null"}]
     rest = {key: _downgraded(item) for key, item in value.items() if key != "anyOf"}
     if not options:
-        return rest
+        return {"type": "string", **rest} if _is_choice(rest) else rest
     if len(real) == len(options):
         return {**rest, "anyOf": _downgraded(real)}
     only = _downgraded(real[0])
     return {**rest, "nullable": True, **({"allOf": [only]} if "$ref" in only else only)}
+
+
+def _is_choice(schema: dict[str, Any]) -> bool:
+    """Whether it is a choice of texts whose type goes without saying in 3.1."""
+    return "type" not in schema and isinstance(choices := schema.get("enum"), list) and isinstance(choices[0], str)
 
 
 @cache

@@ -1,0 +1,19 @@
+"""Every vocabulary that the gateway speaks over HTTP, in the order in which they are asked for a path."""
+
+from __future__ import annotations
+
+from comfyone.gateway.dialects.admin_v1.routes import ADMIN_ROUTES
+from comfyone.gateway.dialects.comfyone_v1.codec import V1Codec
+from comfyone.gateway.dialects.comfyone_v1.routes import ROUTES as V1_ROUTES
+from comfyone.gateway.dialects.routing import Dialect
+from comfyone.gateway.dialects.tasks_v1.codec import TasksCodec
+from comfyone.gateway.dialects.tasks_v1.document import DOCUMENT_ROUTES
+from comfyone.gateway.dialects.tasks_v1.routes import TASK_ROUTES
+
+__all__ = ["DIALECTS"]
+
+DIALECTS = (
+    Dialect(V1_ROUTES, V1Codec(), ("/", "/v1")),
+    Dialect(ADMIN_ROUTES, V1Codec(), ("/admin",)),
+    Dialect((*TASK_ROUTES, *DOCUMENT_ROUTES), TasksCodec(), ("/api/v1", "/health", "/ready")),
+)
