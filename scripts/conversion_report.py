@@ -28,6 +28,7 @@ from typing import Any
 import requests
 
 from comfyone.graph.convert import ConversionError, convert, diff
+from comfyone.graph.document import needed_by
 from scripts import real_comfyui, real_editor
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference" / "conversion.md"
@@ -140,14 +141,8 @@ def _effective(graph: Mapping[str, Mapping[str, Any]], known: Mapping[str, Any])
 
     Editors also send widgets that are no inputs (a preview), and what is in a bypassed subgraph and leads nowhere.
     """
-    live: set[str] = set()
-    ahead = [key for key, node in graph.items() if known.get(node.get("class_type", ""), {}).get("output_node")]
-    while ahead:
-        key = ahead.pop()
-        if key in graph and key not in live:
-            live.add(key)
-            links = [value for value in graph[key]["inputs"].values() if isinstance(value, list)]
-            ahead += [str(value[0]) for value in links if value]
+    ends = [key for key, node in graph.items() if known.get(node.get("class_type", ""), {}).get("output_node")]
+    live = needed_by(graph, *ends)
     return {key: _known_inputs(node, known) for key, node in graph.items() if key in live}
 
 

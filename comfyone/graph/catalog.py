@@ -95,10 +95,6 @@ class InputSpec:
         return _number(self.options.get("step"))
 
     @property
-    def multiline(self) -> bool:
-        return self.options.get("multiline") is True
-
-    @property
     def multiselect(self) -> bool:
         """Whether an enumeration takes several values at once."""
         return bool(self.options.get("multiselect") or self.options.get("multi_select"))
@@ -117,10 +113,6 @@ class InputSpec:
     def socketless(self) -> bool:
         """Whether it is a widget that nothing can be linked to."""
         return self.options.get("socketless") is True
-
-    @property
-    def lazy(self) -> bool:
-        return self.options.get("lazy") is True
 
     @property
     def uploads(self) -> bool:
@@ -160,7 +152,6 @@ class OutputSpec:
     name: str
     type: str
     """The type of the socket; `COMBO` when it gives one of the values of an enumeration."""
-    is_list: bool = False
     choices: tuple[Any, ...] | None = None
 
 
@@ -173,22 +164,11 @@ class NodeClass:
     outputs: tuple[OutputSpec, ...]
     hidden: Mapping[str, InputSpec] = field(default_factory=dict)
     display_name: str = ""
-    category: str = ""
-    description: str = ""
-    python_module: str = ""
     output_node: bool = False
-    deprecated: bool = False
-    experimental: bool = False
-    api_node: bool = False
 
     def input(self, name: str) -> InputSpec | None:
         """The input of a name; None when there is none."""
         return self.inputs.get(name)
-
-    @property
-    def widgets(self) -> tuple[InputSpec, ...]:
-        """The inputs that have a widget, in the order of the editor."""
-        return tuple(spec for spec in self.inputs.values() if spec.is_widget)
 
 
 class Catalog(Mapping[str, NodeClass]):
@@ -242,13 +222,7 @@ def read_class(name: str, info: Mapping[str, Any]) -> NodeClass:
         outputs=tuple(_outputs(info)),
         hidden=MappingProxyType(inputs["hidden"]),
         display_name=_text(info.get("display_name")) or name,
-        category=_text(info.get("category")) or "",
-        description=_text(info.get("description")) or "",
-        python_module=_text(info.get("python_module")) or "",
         output_node=info.get("output_node") is True,
-        deprecated=bool(info.get("deprecated")),
-        experimental=bool(info.get("experimental")),
-        api_node=bool(info.get("api_node")),
     )
 
 
@@ -280,12 +254,12 @@ def _choices(kind: str, options: Mapping[str, Any]) -> tuple[Any, ...] | None:
 
 
 def _outputs(info: Mapping[str, Any]) -> Iterator[OutputSpec]:
-    kinds, names, lists = (_sequence(info.get(key)) for key in ("output", "output_name", "output_is_list"))
+    kinds, names = (_sequence(info.get(key)) for key in ("output", "output_name"))
     for index, kind in enumerate(kinds):
         choices = tuple(kind) if isinstance(kind, list | tuple) else None
         type_ = COMBO if choices is not None else kind if isinstance(kind, str) and kind not in _FREE else ANY
         name = names[index] if index < len(names) and isinstance(names[index], str) else type_
-        yield OutputSpec(name, type_, index < len(lists) and lists[index] is True, choices)
+        yield OutputSpec(name, type_, choices)
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

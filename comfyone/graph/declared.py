@@ -13,7 +13,7 @@ from comfyone.graph.catalog import Catalog, InputSpec, read_catalog
 from comfyone.graph.document import Graph, is_link, node_title
 from comfyone.graph.edit import node_of
 from comfyone.graph.seeds import SEED_NAMES
-from comfyone.graph.spelling import nearest, or_nearest
+from comfyone.graph.spelling import nearest, or_nearest, shown
 from comfyone.graph.structure import label, require_graph
 from comfyone.graph.values import value_of
 
@@ -104,7 +104,7 @@ def _read(declared: Any) -> DeclaredInput:
     node_id, name, kind = held.get("id"), held.get("name"), _read_kind(held.get("type"))
     if not isinstance(node_id, str | int) or not isinstance(name, str) or kind is None:
         raise DeclarationError(
-            f"an input is declared as {declared!r}",
+            f"an input is declared as {shown(declared)}",
             hint="declare it with 'id' (of the node), 'type' (image, string, number, boolean) and 'name'",
         )
     if name in SEED_NAMES and kind == "number":

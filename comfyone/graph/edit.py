@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -102,7 +102,6 @@ def find_nodes(
     *,
     title: str | None = None,
     inputs: Mapping[str, Any] | None = None,
-    where: Callable[[Mapping[str, Any]], bool] | None = None,
 ) -> list[str]:
     """The ids of the nodes that fit everything that is given.
 
@@ -110,7 +109,6 @@ def find_nodes(
         class_type: The class's name.
         title: The name that the author gave to the node, in any case of letters.
         inputs: Input name → its value, or `ANYTHING` for inputs that only have to be there.
-        where: What else a node has to be.
     """
 
     def fits(node: Mapping[str, Any]) -> bool:
@@ -118,7 +116,6 @@ def find_nodes(
             (class_type is None or node.get("class_type") == class_type)
             and (title is None or (node_title(node) or "").casefold() == title.casefold())
             and all(_has(node, name, value) for name, value in (inputs or {}).items())
-            and (where is None or where(node))
         )
 
     return [node_id for node_id, node in graph.items() if isinstance(node, Mapping) and fits(node)]

@@ -67,11 +67,7 @@ def function_source(
 
 def _head(body: str, function: str, asynchronous: bool) -> str:
     used = [each for each in ("Any", "BinaryIO", "Literal") if each == "Any" or each in body]
-    own = (
-        ["from comfyone import AsyncComfyOne", "from comfyone.api.aio.result import AsyncResult"]
-        if asynchronous
-        else ["from comfyone import ComfyOne, Result"]
-    )
+    own = "from comfyone import AsyncComfyOne, AsyncResult" if asynchronous else "from comfyone import ComfyOne, Result"
     lines = [
         '"""Made by comfyone from the inputs that a workflow declares; make it anew when they change."""',
         "",
@@ -80,7 +76,7 @@ def _head(body: str, function: str, asynchronous: bool) -> str:
         *(["from os import PathLike"] if "PathLike[" in body else []),
         f"from typing import {', '.join(used)}",
         "",
-        *own,
+        own,
         "",
         f"__all__ = [{function!r}]",
         "",

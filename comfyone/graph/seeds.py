@@ -11,7 +11,7 @@ from comfyone.errors import ValidationError
 from comfyone.graph.catalog import Catalog, InputSpec, read_catalog
 from comfyone.graph.document import Graph, is_link, kind_of
 from comfyone.graph.edit import copy_graph, node_of
-from comfyone.graph.spelling import nearest, or_nearest
+from comfyone.graph.spelling import nearest, or_nearest, shown
 from comfyone.graph.structure import label, require_graph
 
 __all__ = [
@@ -203,7 +203,7 @@ def _by_input(graph: Graph, seeds: Seeds, catalog: Catalog) -> dict[tuple[str, s
 
 def _check(seed: Any, what: str) -> None:
     if not isinstance(seed, int) or isinstance(seed, bool) or seed < RANDOM:
-        raise SeedError(f"{what} is {seed!r}", hint="give a whole number from 0, or -1 to have one chosen")
+        raise SeedError(f"{what} is {shown(seed)}", hint="give a whole number from 0, or -1 to have one chosen")
 
 
 def _seeded(graph: Graph, chosen: Mapping[SeedInput, int]) -> Seeded:

@@ -1,4 +1,4 @@
-"""What somebody probably meant: the nearest of the names that there are."""
+"""Names and values in messages: what somebody probably meant, and what they gave."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from difflib import get_close_matches
 from heapq import nlargest
 from typing import Any
 
-__all__ = ["nearest", "or_nearest", "plain_path"]
+__all__ = ["nearest", "or_nearest", "plain_path", "shown"]
 
-MOST = 3
+_MOST = 3
 _FARTHEST = 0.6
 _CLOSELY = 300
 _LONGEST = 500
@@ -21,7 +21,7 @@ def plain_path(name: str) -> str:
     return name.replace("\\", "/")
 
 
-def nearest(name: str, known: Iterable[Any], most: int = MOST) -> tuple[str, ...]:
+def nearest(name: str, known: Iterable[Any]) -> tuple[str, ...]:
     """The known names that are most like a name, the most likely first; nothing when none is near.
 
     The same path with other separators or in other letters comes first, then the same file in another folder.
@@ -34,15 +34,24 @@ def nearest(name: str, known: Iterable[Any], most: int = MOST) -> tuple[str, ...
     last = wanted.rpartition("/")[2]
     found = folded.get(wanted, []) + [each for each in names if last and _folded(each).rpartition("/")[2] == last]
     names_alone = [each for each in folded if len(each) <= _LONGEST] if len(wanted) <= _LONGEST else []
-    for near in get_close_matches(wanted, _alike(wanted, names_alone), n=most, cutoff=_FARTHEST):
+    for near in get_close_matches(wanted, _alike(wanted, names_alone), n=_MOST, cutoff=_FARTHEST):
         found += folded[near]
-    return tuple(dict.fromkeys(found))[:most]
+    return tuple(dict.fromkeys(found))[:_MOST]
 
 
 def or_nearest(suggestions: Iterable[Any]) -> str:
     """Suggestions as the end of a message; nothing when there are none."""
     texts = [repr(each) for each in suggestions]
     return f"; near it: {', '.join(texts)}" if texts else ""
+
+
+def shown(value: Any, most: int = 80) -> str:
+    """A value as messages show it, in so many characters at most."""
+    try:
+        text = repr(value)
+    except RecursionError:
+        return "a value that is nested too deeply to be shown"
+    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def _alike(wanted: str, names: list[str]) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from comfyone.errors import ValidationError
 from comfyone.graph.document import UI_FORMAT, Graph, Problem, check_shape, kind_of, links_of
-from comfyone.graph.spelling import nearest
+from comfyone.graph.spelling import nearest, shown
 
 __all__ = [
     "GraphError",
@@ -137,14 +137,14 @@ def check_link(graph: Graph, node_id: str, name: str, value: list[Any]) -> Probl
         )
     source, index = value
     if not isinstance(source, str):
-        text = f"links to node {json.dumps(source, default=str)}, and the id of a node is a text"
+        text = f"links to node {shown(source)}, and the id of a node is a text"
         known = not isinstance(source, list | dict) and str(source) in graph
         return problem(text, [str(source), index]) if known else problem(text)
     if source not in graph:
         near = [[each, index] for each in nearest(source, graph)]
         return problem(f"links to node '{source}', which is not there", *near)
     if not isinstance(index, int) or isinstance(index, bool):
-        return problem(f"links to output {index!r} of node '{source}'; the index of an output is a whole number")
+        return problem(f"links to output {shown(index)} of node '{source}'; the index of an output is a whole number")
     if index < 0:
         return problem(f"links to output {index} of node '{source}'; outputs count from 0", [source, 0])
     return None

@@ -12,7 +12,7 @@ from typing import Any
 
 from comfyone.graph.catalog import ANY, COMBO, InputSpec, OutputSpec
 from comfyone.graph.document import Problem, kind_of
-from comfyone.graph.spelling import nearest, or_nearest, plain_path
+from comfyone.graph.spelling import nearest, or_nearest, plain_path, shown
 
 __all__ = ["check_value", "spelled", "types_fit", "value_of"]
 
@@ -81,7 +81,7 @@ def check_value(spec: InputSpec, value: Any, where: str, node_id: str) -> Iterat
         try:
             converted = _CONVERSIONS[spec.type](value)
         except (TypeError, ValueError, OverflowError):
-            yield error(f"is {_shown(value)}, which is no {_WORDS[spec.type]}", *_default(spec))
+            yield error(f"is {shown(value)}, which is no {_WORDS[spec.type]}", *_default(spec))
             return
         if doubt := _doubt(spec.type, value, converted):
             yield warning(*doubt)
@@ -100,7 +100,7 @@ def _doubt(kind: str, value: Any, converted: Any) -> tuple[Any, ...] | None:
     if kind == "BOOLEAN" and isinstance(value, str) and value.strip().lower() in _FALSE_TEXTS:
         return f"is the text {value!r}, which ComfyUI takes for true", False
     if kind == "STRING" and (value is None or isinstance(value, dict)):
-        return f"is {kind_of(value)}, and ComfyUI makes the text {_shown(converted)} of it", ""
+        return f"is {kind_of(value)}, and ComfyUI makes the text {shown(converted)} of it", ""
     return None
 
 
@@ -115,10 +115,10 @@ def _limits(spec: InputSpec, value: Any) -> Iterator[tuple[Any, ...]]:
         try:
             outside = beyond(value, bound)
         except TypeError:
-            yield f"is {_shown(value)}, which can't be compared with its {word} of {bound}", *_default(spec)
+            yield f"is {shown(value)}, which can't be compared with its {word} of {bound}", *_default(spec)
             return
         if outside:
-            yield f"is {_shown(value)}, and its {word} is {bound}", bound
+            yield f"is {shown(value)}, and its {word} is {bound}", bound
             return
 
 
@@ -145,21 +145,16 @@ def _no_choice(spec: InputSpec, value: Any) -> tuple[Any, ...]:
     choices = spec.choices or ()
     if spec.uploads:
         near = nearest(value, choices) if isinstance(value, str) else ()
-        return f"is {_shown(value)}, and the server has no such file; upload it first{or_nearest(near)}", *near
+        return f"is {shown(value)}, and the server has no such file; upload it first{or_nearest(near)}", *near
     if not choices:
-        return (f"is {_shown(value)}, and the server has nothing to choose from there: a model is missing",)
+        return (f"is {shown(value)}, and the server has nothing to choose from there: a model is missing",)
     near = nearest(value, choices) if isinstance(value, str) else ()
     if near:
-        return f"is {_shown(value)}, which is none of its {len(choices)} choices{or_nearest(near)}", *near
+        return f"is {shown(value)}, which is none of its {len(choices)} choices{or_nearest(near)}", *near
     listed = ", ".join(repr(each) for each in choices[:MAX_LISTED])
     more = f" and {len(choices) - MAX_LISTED} more" if len(choices) > MAX_LISTED else ""
-    return f"is {_shown(value)}; its choices are {listed}{more}", *choices[:MAX_LISTED]
+    return f"is {shown(value)}; its choices are {listed}{more}", *choices[:MAX_LISTED]
 
 
 def _default(spec: InputSpec) -> tuple[Any, ...]:
     return (spec.default,) if spec.has_default else ()
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -28,8 +28,8 @@ from comfyone.graph.convert.editor import (
 from comfyone.graph.convert.findings import Conversion, ConversionError, Note, Reason, Seed
 from comfyone.graph.convert.slots import has_widget
 from comfyone.graph.convert.trace import Missing, Origin, Scope, Trace, Tracer, Value
-from comfyone.graph.convert.widgets import Reading, doubtful, read_values, shown
-from comfyone.graph.spelling import nearest, or_nearest, plain_path
+from comfyone.graph.convert.widgets import Reading, doubtful, read_values
+from comfyone.graph.spelling import nearest, or_nearest, plain_path, shown
 
 __all__ = ["convert"]
 
@@ -63,7 +63,6 @@ def convert(
     workflow = run.tracer.workflow
     for scope, node in run.walk(Scope(workflow.root), ()):
         run.add(scope, node)
-    run.check_links()
     if not run.graph and not run.reasons:
         run.reasons.append(Reason("no node is left: all are notes, muted or bypassed", "unmute what is to run"))
     if run.reasons:
@@ -210,7 +209,10 @@ class _Run:
             self._note(node, where, f"the file has no value for '{spec.name}', and the server no default", "default")
             return
         self._note(
-            node, where, f"the file has no value for '{spec.name}'; its default {default!r} stands there", "default"
+            node,
+            where,
+            f"the file has no value for '{spec.name}'; its default {shown(default)} stands there",
+            "default",
         )
         yield spec.name, default
 
@@ -238,7 +240,7 @@ class _Run:
             promoted = isinstance(trace, Value) and trace.promoted
             return self._text(scope, node, cls, spec, value, promoted)
         if doubtful(spec, value):
-            self._note(node, where, f"'{name}' is {value!r}, which this server may refuse", "range")
+            self._note(node, where, f"'{name}' is {shown(value)}, which this server may refuse", "range")
         return value
 
     def _choice(self, node: Node, where: str, cls: NodeClass, spec: InputSpec, value: Any) -> Any:
@@ -301,7 +303,9 @@ class _Run:
             self._instead(node, where, name, found, inputs)
             return
         if isinstance(found, Value):
-            self._note(node, where, f"'{name}' has no widget that could take {found.value!r}; left out", "unconnected")
+            self._note(
+                node, where, f"'{name}' has no widget that could take {shown(found.value)}; left out", "unconnected"
+            )
         elif spec is not None and spec.required and not has_widget(spec):
             why = found.why or "nothing is connected to it"
             self._note(node, where, f"'{name}' is required and left out: {why}", "unconnected")
@@ -316,15 +320,6 @@ class _Run:
             self._refuse(node, where, f"can't be linked at '{name}': {found.why}", _SAVE_AGAIN)
         else:
             self._note(node, where, f"'{name}' has the value of its widget: {found.why}", "unconnected")
-
-    def check_links(self) -> None:
-        """A link to a node that isn't in the result can only come from one that was refused."""
-        if self.reasons:
-            return
-        for node in self.graph.values():
-            for name, value in list(node["inputs"].items()):
-                if isinstance(value, list) and value[0] not in self.graph:
-                    del node["inputs"][name]
 
 
 def _written(value: Any) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from comfyone.graph.document import Graph
+from comfyone.graph.spelling import shown
 from comfyone.graph.structure import require_graph
 
 __all__ = ["Change", "Difference", "diff"]
@@ -59,7 +60,7 @@ def diff(before: Graph, after: Graph) -> Difference:
     for graph in (before, after):
         if graph != {}:
             require_graph(graph)
-    kept = [node_id for node_id in before if node_id in after and _class(before[node_id]) == _class(after[node_id])]
+    kept = {each: None for each in before if each in after and _class(before[each]) == _class(after[each])}
     return Difference(
         added=tuple((each, _class(after[each])) for each in after if each not in kept),
         removed=tuple((each, _class(before[each])) for each in before if each not in kept),
@@ -94,5 +95,4 @@ def _class(node: Mapping[str, Any]) -> str:
 def _shown(value: Any) -> str:
     if isinstance(value, list) and len(value) == 2 and isinstance(value[0], str):
         return f"output {value[1]} of node {value[0]}"
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
+    return shown(value)

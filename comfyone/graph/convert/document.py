@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from comfyone.graph.convert.findings import ConversionError, Reason
+from comfyone.graph.document import kind_of
 
 __all__ = [
     "ALWAYS",
@@ -112,7 +113,7 @@ def read_workflow(data: Any) -> Workflow:
         ConversionError: It is no such file, or its nodes or links are not what the editor writes.
     """
     if not isinstance(data, Mapping):
-        raise ConversionError([Reason(f"it is {_kind(data)}, not a JSON object", "give the file that 'Save' wrote")])
+        raise ConversionError([Reason(f"it is {kind_of(data)}, not a JSON object", "give the file that 'Save' wrote")])
     if not isinstance(data.get("nodes"), list):
         raise ConversionError([_no_nodes(data)])
     reasons: list[Reason] = []
@@ -150,7 +151,7 @@ def _read_sheet(data: Mapping[str, Any], name: str, reasons: list[Reason]) -> Sh
     for position, each in enumerate(_list(data.get("nodes"))):
         node = _read_node(each)
         if node is None:
-            what = "has no 'id' or no 'type'" if isinstance(each, Mapping) else f"is {_kind(each)}"
+            what = "has no 'id' or no 'type'" if isinstance(each, Mapping) else f"is {kind_of(each)}"
             reasons.append(Reason(f"node number {position + 1} of {name} {what}", _SAVE_AGAIN))
         elif node.id not in nodes:  # the editor keeps the first of two with one id
             nodes[node.id] = node
@@ -240,8 +241,3 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
-
-
-def _kind(value: Any) -> str:
-    names = {list: "a list", str: "a text", type(None): "nothing", bool: "a boolean"}
-    return names.get(type(value), "a number")

@@ -12,11 +12,11 @@ from typing import Any, Literal
 
 from comfyone.graph.catalog import COMBO, InputSpec, NodeClass, read_class
 from comfyone.graph.convert.editor import WIDGETS
+from comfyone.graph.seeds import SEED_NAMES
 
-__all__ = ["SEEDS", "Slot", "chosen", "grows", "has_widget", "slots_for", "slots_of", "uploads"]
+__all__ = ["Slot", "chosen", "grows", "has_widget", "slots_for", "slots_of", "uploads"]
 
 DYNAMIC_COMBO, AUTOGROW = "COMFY_DYNAMICCOMBO_V3", "COMFY_AUTOGROW_V3"
-SEEDS = frozenset({"seed", "noise_seed"})
 _PICTURE_UPLOADS = ("image_upload", "video_upload", "animated_image_upload")
 _LOAD_3D_BUTTONS = ("upload 3d model", "upload extra resources", "clear")
 
@@ -64,7 +64,7 @@ def slots_for(spec: InputSpec) -> Iterator[Slot]:
         yield from (Slot(name, role="button") for name in _LOAD_3D_BUTTONS)
     yield Slot(spec.name, spec)
     control = spec.options.get("control_after_generate")
-    if control or (control is None and spec.type == "INT" and spec.name in SEEDS):
+    if control or (control is None and spec.type == "INT" and spec.name in SEED_NAMES):
         yield Slot(spec.name, role="control")
         if spec.type == COMBO:
             yield Slot(spec.name, role="filter")

@@ -14,9 +14,11 @@ from typing import Any, Literal
 from comfyone.graph.catalog import COMBO, InputSpec, NodeClass
 from comfyone.graph.convert.document import Node
 from comfyone.graph.convert.editor import CONTROLS, WIDGETS
-from comfyone.graph.convert.slots import SEEDS, Slot, chosen, grows, has_widget, slots_for, slots_of, uploads
+from comfyone.graph.convert.slots import Slot, chosen, grows, has_widget, slots_for, slots_of, uploads
+from comfyone.graph.seeds import SEED_NAMES
+from comfyone.graph.spelling import shown
 
-__all__ = ["Reading", "doubtful", "read_values", "shown"]
+__all__ = ["Reading", "doubtful", "read_values"]
 
 Grade = Literal["fits", "doubtful", "unfit"]
 
@@ -100,7 +102,7 @@ def _as_listed(node: Node, node_class: NodeClass) -> Iterator[Slot]:
             yield from slots_for(spec)
         else:
             yield Slot(socket.name)
-            if socket.name in SEEDS:
+            if socket.name in SEED_NAMES:
                 yield Slot(socket.name, role="control")
     yield from uploads(node_class)
 
@@ -226,9 +228,3 @@ def _taken(spec: InputSpec) -> str:
     return {"INT": "a whole number", "FLOAT": "a number", "STRING": "a text", "BOOLEAN": "true or false"}.get(
         spec.type, spec.type
     )
-
-
-def shown(value: Any) -> str:
-    """A value as messages show it."""
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -242,8 +242,8 @@ def test_all_reasons_are_listed_at_once() -> None:
 @pytest.mark.parametrize(
     ("file", "says"),
     [
-        ([], "a list, not a JSON object"),
-        (None, "nothing, not a JSON object"),
+        ([], "an array, not a JSON object"),
+        (None, "null, not a JSON object"),
         ({}, "no list 'nodes'"),
         (TINY, "in the API format already"),
         ({"nodes": [5]}, "node number 1 of the workflow is a number"),

@@ -39,7 +39,6 @@ def test_nodes_are_found_by_class_title_and_inputs() -> None:
     assert find_nodes(graph, inputs={"text": "an owl"}) == ["6"]
     assert find_nodes(graph, "CLIPTextEncode", inputs={"text": ANYTHING}) == ["6", "7"]
     assert find_nodes(graph, inputs={"model": ["4", 0]}) == ["3"]
-    assert find_nodes(graph, where=lambda each: len(each["inputs"]) > 5) == ["3"]
     assert find_nodes(graph, "NoSuchNode") == []
     assert len(find_nodes(graph)) == len(graph)
 
