@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from comfyone.cli.local import kept
 from comfyone.cli.output import Json, fail, show, table
 from comfyone.cli.remote import LOCAL, Gateway, Key, connected, data
 
@@ -38,7 +39,8 @@ def submit(
             if wait or save:
                 job.wait()
             if save:
-                saved = job.save(save)
+                with kept(job.id, save, f"comfyone jobs save {job.id} {save} --gateway {gateway}"):
+                    saved = job.save(save)
         except KeyboardInterrupt:
             raise fail(f"stopped waiting; job {job.id} goes on", f"comfyone jobs show {job.id}", code=130) from None
         record = job.status().model_dump(mode="json")

@@ -31,6 +31,7 @@ __all__ = [
     "client_of",
     "error_record",
     "given_in",
+    "kept",
     "output_record",
     "print_document",
     "settings_of",
@@ -116,6 +117,22 @@ def client_of(settings: ClientSettings) -> Iterator[ComfyUIClient]:
         except NotComfyUIError as error:
             error.message = f"{client.base_url}: {error.message}"
             raise
+
+
+@contextmanager
+def kept(prompt_id: str, folder: Path, again: str) -> Iterator[None]:
+    """A disk that is full loses nothing: whoever ran the prompt still has the results. ``again`` fetches them.
+
+    Raises:
+        CommandError: They can't be saved.
+    """
+    try:
+        yield
+    except ComfyOneError:
+        raise
+    except OSError as error:
+        text = f"the results can't be saved in {folder}: {error.strerror or error}"
+        raise CommandError(text, f"make room, then: {again}", prompt_id=prompt_id) from error
 
 
 def _auth(secret: SecretStr | None) -> tuple[str, str] | str | None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json as json_format
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import wait as wait_for
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -21,6 +21,7 @@ from comfyone.cli.local import (
     Server,
     client_of,
     error_record,
+    kept,
     output_record,
     print_document,
     settings_of,
@@ -28,10 +29,10 @@ from comfyone.cli.local import (
 )
 from comfyone.cli.output import Json, fail
 from comfyone.cli.remote import Key
-from comfyone.cli.through import Through, send_through
+from comfyone.cli.through import Through, one_way, send_through
 from comfyone.cli.workflow import Update, checked, load, updated
 from comfyone.comfyui.events import Event, Preview
-from comfyone.errors import ComfyExecutionError, ComfyOneError, PromptTimeoutError
+from comfyone.errors import ComfyExecutionError, PromptTimeoutError
 from comfyone.graph.document import node_title
 from comfyone.graph.seeds import randomize
 from comfyone.settings.client import ClientSettings
@@ -69,6 +70,7 @@ def send(
 ) -> None:
     """Run a workflow."""
     with told(json):
+        one_way(server, gateway)
         settings = settings_of(context, comfyui__url=server, comfyui__timeout=timeout, output__output_dir=output_dir)
         graph = updated(load(workflow), update or ())
         seeds: Mapping[str, int] = {}
@@ -138,7 +140,7 @@ def _follow(
         state: Literal["interrupted", "failed"] = "interrupted" if error.interrupted else "failed"
         return SendDocument(prompt_id=prompt_id, state=state, seeds=seeds or {}, error=error_record(error))
     seconds = round(time.monotonic() - began, 3)
-    with _kept(prompt_id, settings.output.output_dir):
+    with kept(prompt_id, settings.output.output_dir, f"comfyone wait {prompt_id}"):
         outputs = tuple(_saved(execution, settings))
         document = SendDocument(
             prompt_id=prompt_id, state="succeeded", seeds=seeds or {}, seconds=seconds, outputs=outputs
@@ -147,18 +149,6 @@ def _follow(
             return document
         path = _describe(document, execution, graph, settings.output.output_dir)
     return document.model_copy(update={"metadata": path})
-
-
-@contextmanager
-def _kept(prompt_id: str, folder: Path) -> Iterator[None]:
-    """A disk that is full loses nothing: the server still has the results."""
-    try:
-        yield
-    except ComfyOneError:
-        raise
-    except OSError as error:
-        text = f"the results can't be saved in {folder}: {error.strerror or error}"
-        raise CommandError(text, f"make room, then: comfyone wait {prompt_id}", prompt_id=prompt_id) from error
 
 
 def _awaited(future: PromptFuture, seconds: float, watch: Watch, graph: Mapping[str, Any]) -> Execution:

@@ -21,7 +21,7 @@ from comfyone.cli.documents import (
 from comfyone.cli.local import CommandError, Server, client_of, output_record, print_document, settings_of, told
 from comfyone.cli.output import Json, show, table
 from comfyone.cli.remote import Key
-from comfyone.cli.through import Through, queue_through
+from comfyone.cli.through import Through, one_way, queue_through
 from comfyone.comfyui import records
 from comfyone.comfyui.results import outputs_of
 
@@ -40,6 +40,7 @@ def queue(
 ) -> None:
     """Show what runs and what waits."""
     with told(json):
+        one_way(server, gateway)
         found = queue_through(gateway, api_key) if gateway else _queue(context, server, verbose)
     if json:
         return print_document(found)

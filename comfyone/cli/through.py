@@ -15,7 +15,7 @@ from PIL import Image, UnidentifiedImageError
 from comfyone.api.comfyone import ComfyOne
 from comfyone.cli.documents import OutputRecord, QueueDocument, QueueEntry, SendDocument
 from comfyone.cli.live import Watch, watching
-from comfyone.cli.local import CommandError, error_record
+from comfyone.cli.local import CommandError, error_record, kept
 from comfyone.cli.remote import data
 from comfyone.errors import ComfyOneError, JobCancelledError, JobFailedError, JobTimeoutError
 from comfyone.settings.client import ClientSettings
@@ -25,13 +25,24 @@ if TYPE_CHECKING:
     from comfyone.api.result import Output
     from comfyone.wire.v1 import JobEvent
 
-__all__ = ["Through", "queue_through", "send_through"]
+__all__ = ["Through", "one_way", "queue_through", "send_through"]
 
 Through = Annotated[
     str | None, typer.Option("--gateway", help="Address of a gateway to go through, in place of a ComfyUI server.")
 ]
 WAITING, RUNNING = ("queued",), ("dispatched", "running")
 LISTED = 200
+
+
+def one_way(server: str | None, gateway: str | None) -> None:
+    """See that a command is told one place to go to.
+
+    Raises:
+        CommandError: It is told two.
+    """
+    if server and gateway:
+        hint = "drop --server: the gateway chooses the server; or drop --gateway, to go to that server alone"
+        raise CommandError("--server and --gateway name two places to go to", hint, 2)
 
 
 def send_through(
@@ -55,7 +66,7 @@ def send_through(
             typer.echo(f"job {job.id}", err=True)
         again = f"comfyone jobs save {job.id} {settings.output.output_dir} --gateway {gateway}"
         try:
-            return _followed(job, settings, seeds, title, quiet)
+            return _followed(job, settings, seeds, title, quiet, again)
         except KeyboardInterrupt:
             raise CommandError(f"stopped waiting; job {job.id} goes on", again, 130, prompt_id=job.id) from None
         except JobTimeoutError as error:
@@ -69,7 +80,9 @@ def _connected(gateway: str, api_key: str | None) -> ComfyOne:
     return ComfyOne(api_key, domain=gateway)
 
 
-def _followed(job: Job, settings: ClientSettings, seeds: Mapping[str, int], title: str, quiet: bool) -> SendDocument:
+def _followed(
+    job: Job, settings: ClientSettings, seeds: Mapping[str, int], title: str, quiet: bool, again: str
+) -> SendDocument:
     began = time.monotonic()
     try:
         with watching(title, quiet=quiet) as watch:
@@ -80,13 +93,10 @@ def _followed(job: Job, settings: ClientSettings, seeds: Mapping[str, int], titl
     except (JobFailedError, JobCancelledError) as error:
         state: Literal["failed", "interrupted"] = "failed" if isinstance(error, JobFailedError) else "interrupted"
         return SendDocument(prompt_id=job.id, state=state, seeds=seeds, error=error_record(error))
-    return SendDocument(
-        prompt_id=job.id,
-        state="succeeded",
-        seeds=seeds,
-        seconds=round(time.monotonic() - began, 3),
-        outputs=tuple(_saved(output, settings) for output in result),
-    )
+    seconds = round(time.monotonic() - began, 3)
+    with kept(job.id, settings.output.output_dir, again):
+        outputs = tuple(_saved(output, settings) for output in result)
+    return SendDocument(prompt_id=job.id, state="succeeded", seeds=seeds, seconds=seconds, outputs=outputs)
 
 
 def _watch(job: Job, watch: Watch) -> None:

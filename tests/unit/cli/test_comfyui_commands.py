@@ -8,8 +8,11 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -50,11 +53,12 @@ def saved(graph: object, name: str = "graph.json") -> Path:
     return path
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
+@pytest.fixture
+def dead_port() -> Iterator[int]:
+    """A port that nobody listens on, and nobody else can have."""
+    with socket.socket() as mute:
+        mute.bind(("127.0.0.1", 0))
+        yield mute.getsockname()[1]
 
 
 # send
@@ -198,26 +202,42 @@ def test_a_missing_model_is_named(run: Run) -> None:
     run("send", saved(graph)).fails(1, "not-there.safetensors")
 
 
-def test_a_disk_that_is_full_leaves_nothing_half_written_and_loses_nothing(box: Sandbox) -> None:
-    """No file may have a byte: what a full disk says in a word of its own, the system says here in another."""
-    file = saved(tiny())
+def without_room(*arguments: Any, **environment: str) -> Done:
+    """Runs a command that may write no byte: what a full disk says in a word of its own, the system says in another."""
     limited = "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
     limited += "resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)); from comfyone.cli import main; main()"
     done = subprocess.run(
-        [sys.executable, "-c", limited, "--set", "logging.file=null", "send", str(file), "--wait"],
+        [sys.executable, "-c", limited, "--set", "logging.file=null", *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=30,
-        env=clean_environment(COMFYONE_COMFYUI_URL=box.url),
+        timeout=60,
+        env=clean_environment(**environment),
     )
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+def test_a_disk_that_is_full_leaves_nothing_half_written_and_loses_nothing(box: Sandbox) -> None:
+    done = without_room("send", saved(tiny()), "--wait", COMFYONE_COMFYUI_URL=box.url)
     [record] = box.records
-    assert done.returncode == 1, done
-    assert "outputs" in done.stderr
-    assert f"comfyone wait {record.prompt_id}" in done.stderr
-    assert "Traceback" not in done.stderr
+    done.fails(1, "outputs", f"comfyone wait {record.prompt_id}")
     assert not list(Path("outputs").iterdir())
     picked = comfyone("wait", record.prompt_id, "--json", environment={"COMFYONE_COMFYUI_URL": box.url}).json
     assert Path(picked["outputs"][0]["path"]).stat().st_size > 0
+
+
+def test_a_disk_that_is_full_loses_nothing_of_a_gateways_either(box: Sandbox, gateway: GatewayProcess) -> None:
+    environment = {"COMFYONE_API_KEY": gateway.key("full"), "COMFYONE_DOMAIN": gateway.url}
+    comfyone("backends", "add", "box", "--url", box.url, environment=environment)
+    comfyone("workflows", "add", "flat", saved(tiny()), environment=environment)
+    for number, command_ in enumerate(
+        [("send", "graph.json", "--wait", "--gateway", gateway.url), ("jobs", "submit", "flat", "--save", "outputs")]
+    ):
+        done = without_room(*command_, **environment)
+        job = comfyone("jobs", "list", "--json", environment=environment).json[0]["id"]
+        done.fails(1, "can't be saved in outputs", f"comfyone jobs save {job} outputs --gateway {gateway.url}")
+        assert not list(Path("outputs").iterdir())
+        [path] = comfyone("jobs", "save", job, f"again-{number}", "--json", environment=environment).json
+        assert Path(path).stat().st_size > 0
 
 
 def test_a_folder_that_cannot_be_made_is_named(run: Run) -> None:
@@ -227,10 +247,11 @@ def test_a_folder_that_cannot_be_made_is_named(run: Run) -> None:
 
 
 @pytest.mark.parametrize("arguments", [("send", "graph.json"), ("queue",), ("info",), ("history",), ("models",)])
-def test_a_server_that_is_down_is_named_without_a_traceback(arguments: tuple[str, ...], box: Sandbox) -> None:
+def test_a_server_that_is_down_is_named_without_a_traceback(
+    arguments: tuple[str, ...], box: Sandbox, dead_port: int
+) -> None:
     saved(tiny())
-    port = free_port()
-    comfyone("--set", f"comfyui.port={port}", *arguments).fails(1, str(port))
+    comfyone("--set", f"comfyui.port={dead_port}", *arguments).fails(1, str(dead_port))
 
 
 @pytest.mark.seed("S2-84", "S2-85", "S2-86")
@@ -250,31 +271,11 @@ def test_the_timeout_of_the_settings_bounds_the_wait_for_an_answer(run: Run, box
 
 
 def test_what_answers_but_is_no_comfyui_is_told_as_such(box: Sandbox, tmp_path: Path) -> None:
-    server = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "http.server",
-            str(port := free_port()),
-            "--bind",
-            "127.0.0.1",
-            "--directory",
-            str(tmp_path),
-        ],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        deadline = time.monotonic() + 10
-        while time.monotonic() < deadline:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.05)
-        comfyone("info", "--server", f"http://127.0.0.1:{port}").fails(1, "ComfyUI")
-    finally:
-        server.terminate()
-        server.wait()
+    pages = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), pages) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        comfyone("info", "--server", f"http://127.0.0.1:{server.server_port}").fails(1, "ComfyUI")
+        server.shutdown()
 
 
 def test_ctrl_c_during_a_wait_prints_the_id_and_the_prompt_can_be_picked_up_again(box: Sandbox) -> None:
@@ -470,11 +471,11 @@ def test_the_settings_file_is_named_before_the_command(box: Sandbox) -> None:
     comfyone("-c", "none.yaml", "queue").fails(1, "none.yaml")
 
 
-def test_keys_and_passwords_appear_nowhere(run: Run) -> None:
+def test_keys_and_passwords_appear_nowhere(run: Run, dead_port: int) -> None:
     secret = "hidden-word"
     options = ("--set", f"comfyui.auth=me:{secret}", "--set", f"comfyui.headers={{X-Key: {secret}}}")
     outputs = [run(*options, "send", saved(tiny()), "-w"), run(*options, "config"), run(*options, "config", "--json")]
-    outputs.append(comfyone(*options, "--set", f"comfyui.port={free_port()}", "queue"))
+    outputs.append(comfyone(*options, "--set", f"comfyui.port={dead_port}", "queue"))
     for done in outputs:
         assert secret not in done.out + done.err
     for file in Path().rglob("*"):
@@ -498,6 +499,16 @@ def test_send_and_queue_also_go_through_a_gateway(box: Sandbox, gateway: Gateway
     assert sent["prompt_id"] in {entry["prompt_id"] for entry in [*queue["running"], *queue["pending"]]}
     comfyone("send", saved(failing()), "-w", *through, environment=environment).fails(1, "TestFail")
     comfyone("send", saved(tiny()), *through).fails(2, "API key")
+
+
+@pytest.mark.parametrize("arguments", [("send", "graph.json"), ("queue",)])
+def test_a_server_and_a_gateway_at_once_are_refused(run: Run, box: Sandbox, arguments: tuple[str, ...]) -> None:
+    saved(tiny())
+    both = ("--server", box.url, "--gateway", "http://127.0.0.1:1")
+    run(*arguments, *both).fails(2, "--server and --gateway", "drop --server", "drop --gateway")
+    done = run(*arguments, *both, "--json")
+    assert (done.code, json.loads(done.out)["error"]["type"]) == (2, "CommandError")
+    assert len(box.records) == 0
 
 
 # what needs no run

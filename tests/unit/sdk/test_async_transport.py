@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -344,12 +345,11 @@ async def test_a_socket_is_opened_with_the_credentials_and_follows_no_redirect(s
 
 
 @pytest.fixture
-def unused_port() -> int:
-    import socket
-
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
+def unused_port() -> Iterator[int]:
+    """A port that nobody listens on, and nobody else can have."""
+    with socket.socket() as mute:
+        mute.bind(("127.0.0.1", 0))
+        yield mute.getsockname()[1]
 
 
 async def test_the_same_failure_is_told_in_the_same_words_by_both_colours(server: Server, unused_port: int) -> None:

@@ -96,12 +96,11 @@ def test_a_stream_that_can_not_be_rewound_is_uploaded_again_too(client: ComfyOne
 
 @pytest.mark.seed("S1-42", "S1-43")
 def test_a_refused_connection_is_a_connection_error_that_says_so() -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    client = ComfyOneClient(KEY, f"http://127.0.0.1:{port}", policy=FAST)
-    with pytest.raises(ConnectionError, match="refused") as caught:
-        client.prompt(PROMPT)
+    with socket.socket() as mute:
+        mute.bind(("127.0.0.1", 0))  # nobody else can have it, and nobody listens
+        client = ComfyOneClient(KEY, f"http://127.0.0.1:{mute.getsockname()[1]}", policy=FAST)
+        with pytest.raises(ConnectionError, match="refused") as caught:
+            client.prompt(PROMPT)
     assert isinstance(caught.value, APIError)
     assert caught.value.context["sent"] is False
     assert KEY not in str(caught.value)
