@@ -121,7 +121,7 @@ def prepare() -> Install:
     cache = cache_folder()
     cache.mkdir(parents=True, exist_ok=True)
     install = Install(cache / f"comfyui-{VERSION}-py{sys.version_info.major}.{sys.version_info.minor}")
-    with _locked(install.root.with_suffix(install.root.suffix + ".lock")):
+    with locked(install.root.with_suffix(install.root.suffix + ".lock")):
         if not _is_whole(install):
             shutil.rmtree(install.root, ignore_errors=True)
             _make(install)
@@ -139,7 +139,7 @@ def _recipe() -> str:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
     with path.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -7,6 +7,7 @@ driven over the browser's DevTools protocol, as a person would: open the file, a
 from __future__ import annotations
 
 import asyncio
+import base64
 import itertools
 import json
 import shutil
@@ -63,7 +64,7 @@ class Editor:
         Raises:
             EditorError: The editor itself failed at it.
         """
-        answer = json.loads(await self._evaluate(_ASK.replace("FILE", json.dumps(workflow))))
+        answer = json.loads(await self.evaluate(_ASK.replace("FILE", json.dumps(workflow))))
         if "error" in answer:
             raise EditorError(answer["error"])
         graph: dict[str, Any] = answer["graph"]
@@ -73,15 +74,26 @@ class Editor:
         """Open the page of a server and wait until the editor is there."""
         await self._command("Page.navigate", url=url)
         for _ in range(int(PATIENCE)):
-            if await self._evaluate(f"!!({_READY})"):
+            if await self.evaluate(f"!!({_READY})"):
                 await asyncio.sleep(3)  # its extensions register their nodes one after the other
                 return
             await asyncio.sleep(1)
         raise EditorError(f"{url} shows no editor")
 
-    async def _evaluate(self, expression: str) -> Any:
+    async def evaluate(self, expression: str) -> Any:
+        """The value of an expression of JavaScript in the page; what it promises is awaited.
+
+        Raises:
+            EditorError: It threw.
+        """
         answer = await self._command("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
+        if failure := answer.get("exceptionDetails"):
+            raise EditorError(str(failure.get("exception", {}).get("description") or failure.get("text")))
         return answer.get("result", {}).get("value")
+
+    async def screenshot(self) -> bytes:
+        """What the page looks like, as PNG."""
+        return base64.b64decode((await self._command("Page.captureScreenshot", format="png"))["data"])
 
     async def _command(self, method: str, **params: Any) -> dict[str, Any]:
         number = next(self._numbers)
