@@ -8,7 +8,7 @@ import socket
 import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, nullcontext
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from functools import lru_cache
 from io import BytesIO
 from typing import Any, TypeVar
@@ -20,7 +20,7 @@ from yarl import URL
 
 from comfyone.errors import APIError, ComfyOneError, ValidationError
 from comfyone.transport.answers import V1_FAULTS, Answer, Faults
-from comfyone.transport.call import Call, Multipart, Timeouts
+from comfyone.transport.call import Call, Multipart, Timeouts, Upload
 from comfyone.transport.decisions import (
     ERROR_LIMIT,
     Hop,
@@ -73,7 +73,8 @@ class AsyncTransport:
         self._credentials = credentials
         self._log = log
         self._faults = faults
-        self._session: aiohttp.ClientSession | None = None
+        self._sessions: tuple[aiohttp.ClientSession, aiohttp.ClientSession] | None = None
+        self._ways: dict[str, dict[str, Any]] = {}  # asking the environment takes a fifth of the time of a call
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def __repr__(self) -> str:
@@ -87,8 +88,8 @@ class AsyncTransport:
 
     async def close(self) -> None:
         """Close all connections. Whatever still uses one of them fails."""
-        session, self._session = self._session, None
-        if session is not None:
+        sessions, self._sessions = self._sessions, None
+        for session in sessions or ():
             await session.close()
 
     async def exchange(self, call: Call, *, attempts: int | None = None) -> Answer:
@@ -100,9 +101,13 @@ class AsyncTransport:
         """
 
         async def once() -> Answer:
-            async with self._request(call) as answer:
+            attempt = _Attempt()
+            try:
+                answer = await self._answered(call, attempt)
                 with self._translated(call):
                     return Answer(answer.status, answer.headers, await answer.read())
+            finally:
+                attempt.close()
 
         return await self._repeat(call, once, attempts)
 
@@ -126,9 +131,13 @@ class AsyncTransport:
     @asynccontextmanager
     async def stream(self, call: Call, *, live: bool = False) -> AsyncIterator[AsyncIterator[bytes]]:
         """Send a call once and give its body in pieces; ``live`` gives each byte as soon as it is there."""
-        async with self._request(call) as answer:
+        attempt = _Attempt()
+        try:
+            answer = await self._answered(call, attempt)
             check_kind(call, answer.status, answer.headers, self._faults)
             yield self._pieces(call, answer, live)
+        finally:
+            attempt.close()
 
     @asynccontextmanager
     async def socket(
@@ -150,7 +159,7 @@ class AsyncTransport:
         headers = headers_of(call, hop, self._credentials, None)
         with self._translated(call):
             async with asyncio.timeout(self.timeouts.connect + (call.read_timeout or self.timeouts.read)):
-                opened = await self._opened().ws_connect(
+                opened = await self._opened()[1].ws_connect(
                     URL(hop.url, encoded=True),
                     headers=headers,
                     timeout=aiohttp.ClientWSTimeout(ws_close=_FAREWELL),
@@ -176,31 +185,29 @@ class AsyncTransport:
 
         return await tenacity.AsyncRetrying(**repetition(call, self.policy, attempts, self._log))(again)
 
-    @asynccontextmanager
-    async def _request(self, call: Call) -> AsyncIterator[aiohttp.ClientResponse]:
-        """One attempt, redirects included. What it opened is closed at the end, the answer before the file it sends."""
+    async def _answered(self, call: Call, attempt: _Attempt) -> aiohttp.ClientResponse:
+        """One attempt, redirects included: the answer, its body unread."""
         started = time.monotonic()
         hop = first_hop(self.endpoint, call)
-        async with AsyncExitStack() as stack:
-            while True:
-                answer = await self._hop(call, hop, stack)
-                if not moved(answer.status, answer.headers):
-                    break
-                answer.close()
-                hop = next_hop(self.endpoint, call, hop, answer.status, answer.headers, self._faults)
-            self._log.debug(f"{shown(call)}: HTTP {answer.status} in {(time.monotonic() - started) * 1000:.0f} ms")
-            await self._check(call, answer)
-            yield answer
+        while True:
+            answer = await self._hop(call, hop, attempt)
+            if not moved(answer.status, answer.headers):
+                break
+            attempt.close()
+            hop = next_hop(self.endpoint, call, hop, answer.status, answer.headers, self._faults)
+        self._log.debug(f"{shown(call)}: HTTP {answer.status} in {(time.monotonic() - started) * 1000:.0f} ms")
+        await self._check(call, answer)
+        return answer
 
-    async def _hop(self, call: Call, hop: Hop, stack: AsyncExitStack) -> aiohttp.ClientResponse:
+    async def _hop(self, call: Call, hop: Hop, attempt: _Attempt) -> aiohttp.ClientResponse:
         timeouts = call.timeouts(self.timeouts)
-        form = await _form(call, stack)
+        form = await attempt.take(call.upload) if call.upload else None
         headers = headers_of(call, hop, self._credentials, form)
         body = _Body(form if form is not None else body_of(call), timeouts)
         with self._translated(call):
-            way = self._way(hop)
+            (session, _), way = self._opened(), self._way(hop)
             async with body.patience() if body.headers else nullcontext():
-                answer = await self._opened().request(
+                attempt.answer = await session.request(
                     call.method,
                     URL(hop.url, encoded=True),
                     data=body.data,
@@ -209,11 +216,16 @@ class AsyncTransport:
                     allow_redirects=False,
                     **way,
                 )
-        stack.callback(answer.release)
-        return answer
+        return attempt.answer
 
     def _way(self, hop: Hop) -> dict[str, Any]:
-        """Proxy and certificates, as the environment has them. A .netrc has no say."""
+        """Proxy and certificates, as the environment had them when the first call went there. A .netrc has no say."""
+        place = "/".join(hop.url.split("/", 3)[:3])
+        if place not in self._ways:
+            self._ways[place] = self._way_to(hop)
+        return self._ways[place]
+
+    def _way_to(self, hop: Hop) -> dict[str, Any]:
         around = surroundings(hop.url)
         proxy = around.proxy(hop.url)
         if proxy is not None and not proxy.startswith(("http://", "https://")):
@@ -221,22 +233,22 @@ class AsyncTransport:
             raise ValidationError("the proxy of the environment is none that an asynchronous client can use", hint=hint)
         return {"proxy": proxy, "ssl": _tls(around.verify) if hop.url.startswith("https") else True}
 
-    def _opened(self) -> aiohttp.ClientSession:
+    def _opened(self) -> tuple[aiohttp.ClientSession, aiohttp.ClientSession]:
+        """The sessions for calls and for WebSockets, which share their connections."""
         loop = asyncio.get_running_loop()
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=_CONNECTIONS),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                middlewares=[_stay],
+        if self._sessions is None:
+            connector, jar = aiohttp.TCPConnector(limit=_CONNECTIONS), aiohttp.DummyCookieJar()
+            calls = aiohttp.ClientSession(connector=connector, cookie_jar=jar)
+            calls._retry_connection = False  # how often something is sent, our policy alone decides
+            sockets = aiohttp.ClientSession(
+                connector=connector, connector_owner=False, cookie_jar=jar, middlewares=[_stay]
             )
-            # How often something is sent, our policy alone decides.
-            self._session._retry_connection = False
-            self._loop = loop
+            self._sessions, self._ways, self._loop = (calls, sockets), {}, loop
         elif self._loop is not loop:
             raise ComfyOneError(
                 f"{self!r} is used in another event loop", hint="make one for each loop, and close it there"
             )
-        return self._session
+        return self._sessions
 
     async def _check(self, call: Call, answer: aiohttp.ClientResponse) -> None:
         if answer.status < 300:
@@ -286,6 +298,27 @@ def _patience(connect: float, read: float, proxied: bool) -> aiohttp.ClientTimeo
     return aiohttp.ClientTimeout(total=None, connect=whole, sock_connect=connect, sock_read=read)
 
 
+class _Attempt:
+    """What one attempt has opened: the file that it sends, and the answer."""
+
+    def __init__(self) -> None:
+        self.answer: aiohttp.ClientResponse | None = None
+        self._forms: list[Multipart] = []
+
+    async def take(self, upload: Upload) -> Multipart:
+        """The form of an upload, which is ours to close even when we are cancelled while its file is being opened."""
+        await in_thread(lambda: self._forms.append(Multipart(upload)))
+        return self._forms[-1]
+
+    def close(self) -> None:
+        """The answer before the file, which may still be on its way."""
+        if self.answer is not None:
+            self.answer.release()
+            self.answer = None
+        while self._forms:
+            self._forms.pop().close()
+
+
 class _Body:
     """The body of a request, sent in pieces where it is large, and what limits how long that may take."""
 
@@ -320,18 +353,6 @@ class _Body:
         # The answer may begin while the body is still on its way; then it is the answer that is waited for.
         if self._patience is not None:
             self._patience.reschedule(asyncio.get_running_loop().time() + seconds)
-
-
-async def _form(call: Call, stack: AsyncExitStack) -> Multipart | None:
-    if call.upload is None:
-        return None
-    upload, forms = call.upload, list[Multipart]()
-    try:
-        await in_thread(lambda: forms.append(Multipart(upload)))
-    finally:  # also when we are cancelled while the file is being opened
-        for form in forms:
-            stack.callback(form.close)
-    return forms[0]
 
 
 async def _stay(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:

@@ -165,7 +165,7 @@ class _AsyncHand:
 
     def __init__(self, door: AsyncDoor) -> None:
         self._door = door
-        self._stream = AsyncExitStack()
+        self._stream: AsyncExitStack | None = None  # most flows listen to none
         self._heard: Listen | None = None
         self._pieces: AsyncIterator[bytes]
 
@@ -177,7 +177,8 @@ class _AsyncHand:
             return _Outcome(error=error)
 
     async def _do(self, step: Step) -> Any:
-        await self.aclose()
+        if self._stream is not None:
+            await self.aclose()
         match step:
             case Exchange(call, attempts):
                 return await self._door.exchange(call, attempts=attempts)
@@ -192,6 +193,7 @@ class _AsyncHand:
     async def _listen(self, step: Listen) -> bytes | None:
         if step is not self._heard:
             await self.aclose()
+            self._stream = AsyncExitStack()
             self._pieces = await self._stream.enter_async_context(self._door.stream(step.call, live=True))
             self._heard = step
         piece = await anext(self._pieces, None)
@@ -200,5 +202,6 @@ class _AsyncHand:
         return piece
 
     async def aclose(self) -> None:
-        self._heard = None
-        await self._stream.aclose()
+        stream, self._heard, self._stream = self._stream, None, None
+        if stream is not None:
+            await stream.aclose()

@@ -156,11 +156,13 @@ def secured(server: Server) -> str:
 async def test_an_unknown_certificate_is_refused_at_once_and_a_known_one_is_not(
     serve: Callable[[], Server], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with a_transport(secured(serve()), RetryPolicy(base=60)) as transport:
+    address = secured(serve())
+    async with a_transport(address, RetryPolicy(base=60)) as transport:
         with pytest.raises(ConnectionError, match="certificate") as caught:
             await transport.send(GET)
         assert "REQUESTS_CA_BUNDLE" in (caught.value.hint or "")
-        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(CERTIFICATE))
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(CERTIFICATE))
+    async with a_transport(address, RetryPolicy(base=60)) as transport:
         assert (await transport.send(GET)).ok
 
 
@@ -201,7 +203,8 @@ async def test_a_proxy_from_the_environment_is_used(server: Server, monkeypatch:
     async with a_transport("http://gateway.test") as transport:
         assert (await transport.send(GET)).ok
         assert server.seen[0].headers["Host"] == "gateway.test"
-        monkeypatch.setenv("http_proxy", "socks5://127.0.0.1:1")
+    monkeypatch.setenv("http_proxy", "socks5://127.0.0.1:1")
+    async with a_transport("http://gateway.test") as transport:
         with pytest.raises(ValidationError, match="proxy"):
             await transport.send(GET)
 
