@@ -33,6 +33,8 @@ def gateway(
     max_bytes: Annotated[int | None, typer.Option(help=_help("max_bytes"))] = None,
     inline_size: Annotated[int | None, typer.Option(help=_help("inline_size"))] = None,
     upload_ttl: Annotated[float | None, typer.Option(help=_help("upload_ttl"))] = None,
+    public_url: Annotated[str | None, typer.Option(help=_help("public_url"))] = None,
+    max_streams: Annotated[int | None, typer.Option(help=_help("max_streams"))] = None,
     max_sockets: Annotated[int | None, typer.Option(help=_help("max_sockets"))] = None,
     max_queued: Annotated[int | None, typer.Option(help=_help("max_queued"))] = None,
     max_running: Annotated[int | None, typer.Option(help=_help("max_running"))] = None,

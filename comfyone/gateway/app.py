@@ -17,6 +17,7 @@ from starlette.types import ASGIApp
 from comfyone.errors import ComfyOneError
 from comfyone.gateway.blobs.local import LocalBlobs
 from comfyone.gateway.bus.memory import MemoryBus
+from comfyone.gateway.dialects.comfy_v2.site import Site as V2Site
 from comfyone.gateway.dialects.comfyone_v1.codec import V1Codec
 from comfyone.gateway.dialects.comfyone_v1.messages import job_message, trial_message
 from comfyone.gateway.dialects.comfyone_v1.socket import V1Socket
@@ -85,6 +86,7 @@ class Services:
     shared_backends: SharedBackends
     dispatcher: Dispatcher
     outlook: Outlook
+    comfy_v2: V2Site
 
     def progress(self, job_id: str) -> float:
         return self.dispatcher.progress(job_id)
@@ -168,6 +170,7 @@ async def open_gateway(settings: GatewaySettings, limits: Limits | None = None) 
                 SharedBackends(store, dispatcher, catalog),
                 dispatcher,
                 outlook,
+                V2Site(settings.public_url, settings.retention, settings.max_streams),
             )
             try:
                 yield Gateway(services, Authenticator(store, visitor), bus, settings, visitor.key if visitor else None)

@@ -51,6 +51,12 @@ class GatewaySettings(BaseModel):
         16 * 1024, ge=0, le=256 * 1024, description="files of up to so many bytes are kept in the database"
     )
     upload_ttl: float | None = Field(None, gt=0, description="how long an upload is kept; none: until it is deleted")
+    public_url: str | None = Field(
+        None,
+        pattern=r"^https?://[^\s/?#]+(/[^\s?#]*)?$",
+        description="where the outside world finds the gateway, for links; none: by the name that a request used",
+    )
+    max_streams: int = Field(64, ge=1, description="open event streams of one tenant (Comfy API v2)")
     max_sockets: int = Field(64, ge=1, description="open WebSockets of one tenant")
     max_queued: int | None = Field(100_000, ge=1, description="jobs of one tenant that wait")
     max_running: int | None = Field(None, ge=1, description="jobs of one tenant that backends have")

@@ -10,7 +10,7 @@ import base64
 import re
 import secrets
 import time
-from urllib.parse import parse_qsl, unquote, urlencode
+from urllib.parse import parse_qsl, quote, unquote, urlencode
 
 from loguru import logger
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from comfyone.gateway.dialects.headers import header_of
 from comfyone.gateway.dialects.local import is_local
 
-__all__ = ["Edge", "key_of", "request_id_of"]
+__all__ = ["Edge", "key_of", "prefix_of", "request_id_of"]
 
 _PATH_KEY = re.compile(r"/k/([^/]+)(/.*)?")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -66,6 +66,12 @@ def key_of(scope: Scope) -> str | None:
     return key
 
 
+def prefix_of(scope: Scope) -> str:
+    """What stood before the path of the request, key and all: ``/k/{key}``, or nothing."""
+    prefix: str = scope.get("comfyone.prefix", "")
+    return prefix
+
+
 def request_id_of(scope: Scope) -> str:
     request_id: str = scope["comfyone.request_id"]
     return request_id
@@ -87,6 +93,7 @@ def _from_path(scope: Scope) -> str | None:
     if not match:
         return None
     raw = scope.get("raw_path") or b""
+    scope["comfyone.prefix"] = f"/k/{quote(match[1], safe='')}"
     scope["path"] = match[2] or "/"
     scope["raw_path"] = b"/" + raw.split(b"/", 3)[3] if raw.count(b"/") > 2 else b"/"
     return match[1]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from comfyone.gateway.dialects.admin_v1.routes import ADMIN_ROUTES
+from comfyone.gateway.dialects.comfy_v2.codec import V2Codec
+from comfyone.gateway.dialects.comfy_v2.routes import V2_ROUTES
 from comfyone.gateway.dialects.comfyone_v1.codec import V1Codec
 from comfyone.gateway.dialects.comfyone_v1.routes import ROUTES as V1_ROUTES
 from comfyone.gateway.dialects.routing import Dialect
@@ -15,5 +17,6 @@ __all__ = ["DIALECTS"]
 DIALECTS = (
     Dialect(V1_ROUTES, V1Codec(), ("/", "/v1")),
     Dialect(ADMIN_ROUTES, V1Codec(), ("/admin",)),
+    Dialect(V2_ROUTES, V2Codec(), ("/api/v2",)),
     Dialect((*TASK_ROUTES, *DOCUMENT_ROUTES), TasksCodec(), ("/api/v1", "/health", "/ready")),
 )

@@ -47,6 +47,7 @@ class Passing(StrEnum):
 
     PROGRESS = "progress"  # {"percent", "node_id", "nodes_done", "nodes_total", "step", "steps"}
     POSITION = "position"  # {"position", "eta"}
+    CANCELLING = "cancelling"  # {}: it is to be stopped on its backend
     PREVIEW = "preview"  # {"mime", "node_id", "data"}: a picture of what is being made, as bytes
 
 

@@ -165,6 +165,27 @@ class Files:
         asset, content = await self._store.read(lambda session: session.tenant(principal.tenant_id).content(asset_id))
         return asset, content or self._blobs.path(asset.hash)
 
+    async def upload_of(self, principal: Principal, asset_id: str) -> Asset:
+        """An upload whose time is not over. What jobs made is none.
+
+        Raises:
+            Fault: ``not_found``.
+        """
+        principal.require(Scope.JOBS)
+        return await self._store.read(lambda session: session.tenant(principal.tenant_id).upload(asset_id, time.time()))
+
+    async def delete_upload(self, principal: Principal, asset_id: str) -> None:
+        """Deletes an upload; where the same file is also the result of a job, that keeps it.
+
+        Raises:
+            Fault: ``not_found``; ``in_use`` while a job that has not ended needs it.
+        """
+        principal.require(Scope.JOBS)
+        await self._store.write(
+            lambda session: session.tenant(principal.tenant_id).delete_upload(asset_id, time.time())
+        )
+        self._quota.forget(principal.tenant_id)
+
     async def delete_output(self, principal: Principal, job_id: str, position: int) -> None:
         """Deletes what a job produced, by its place among all of that.
 

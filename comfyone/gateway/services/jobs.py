@@ -18,6 +18,9 @@ from comfyone.graph.document import Graph, with_values
 
 __all__ = ["Jobs"]
 
+TOLD = frozenset({Passing.PROGRESS, Passing.POSITION})
+FOLLOWED = TOLD | {Passing.PREVIEW, Passing.CANCELLING}
+
 
 class Jobs:
     def __init__(
@@ -141,6 +144,7 @@ class Jobs:
         principal.require(Scope.JOBS)
         job = await self._store.write(lambda session: session.tenant(principal.tenant_id).cancel(job_id, time.time()))
         if job.state not in TERMINAL:
+            self._bus.publish(JobEvent(job.tenant_id, job_id, None, Passing.CANCELLING, time.time()))
             self._dispatch.cancel(job_id)
         return await self.get(principal, job_id)
 
@@ -192,7 +196,7 @@ class Jobs:
             door = session.tenant(tenant_id)
             return door.job(job_id), door.last_event(job_id)
 
-        with self._bus.subscribe(job_id, tenant_id=tenant_id, passing=frozenset(Passing)) as live:
+        with self._bus.subscribe(job_id, tenant_id=tenant_id, passing=FOLLOWED) as live:
             view, last = await self._store.read(query)
             yield view
             if view.job.state in TERMINAL:
@@ -215,7 +219,7 @@ class Jobs:
 
 
 def _passing(previews: bool) -> frozenset[Passing]:
-    return frozenset(Passing) if previews else frozenset(Passing) - {Passing.PREVIEW}
+    return TOLD | {Passing.PREVIEW} if previews else TOLD
 
 
 def _history(door: TenantDoor, job_id: str, after: int) -> tuple[JobView, list[JobEvent]]:

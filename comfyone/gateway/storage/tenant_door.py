@@ -281,6 +281,31 @@ class SqlTenantDoor:
         self._sql.run("DELETE FROM assets WHERE id = ? AND tenant_id = ?", (asset_id, self._tenant))
         return asset
 
+    def upload(self, asset_id: str, now: float) -> Asset:
+        """A file that was uploaded, or given a name, and whose time is not over; results of jobs are none."""
+        row = self._sql.one(
+            f"SELECT {ASSET} FROM assets WHERE id = ? AND tenant_id = ? AND uploaded = 1 "
+            "AND (expires_at IS NULL OR expires_at > ?)",
+            (asset_id, self._tenant, now),
+        )
+        if row is None:
+            raise Fault("not_found", f"no file '{asset_id}'", field="id")
+        return asset_of(row)
+
+    def delete_upload(self, asset_id: str, now: float) -> None:
+        """Deletes an `upload`; as the result of a job it stays.
+
+        Raises:
+            Fault: ``not_found``; ``in_use`` while a job that has not ended needs it.
+        """
+        self.upload(asset_id, now)
+        if self._sql.one("SELECT 1 FROM outputs WHERE asset_id = ? LIMIT 1", (asset_id,)) is None:
+            self.delete_asset(asset_id)
+            return
+        mine = (asset_id, self._tenant)
+        self._sql.run("DELETE FROM folders WHERE asset_id = ? AND tenant_id = ?", mine)
+        self._sql.run("UPDATE assets SET uploaded = 0, expires_at = NULL WHERE id = ? AND tenant_id = ?", mine)
+
     def with_hash(self, hash: str, now: float) -> Asset | None:
         """A file of this content whose time is not over, if the tenant has one."""
         row = self._sql.one(
@@ -313,8 +338,12 @@ class SqlTenantDoor:
                 "SELECT 1 FROM outputs WHERE asset_id = ? AND NOT (job_id = ? AND position = ?) LIMIT 1",
                 (asset.id, job_id, position),
             )
-            uploaded = self._sql.one("SELECT 1 FROM assets WHERE id = ? AND uploaded = 1", (asset.id,))
-            if not others and not uploaded:
+            kept = self._sql.one(
+                "SELECT 1 FROM assets WHERE id = :asset AND uploaded = 1 UNION ALL "
+                "SELECT 1 FROM folders WHERE asset_id = :asset LIMIT 1",
+                {"asset": asset.id},
+            )
+            if not others and not kept:
                 self.delete_asset(asset.id)
         self._sql.run(
             "UPDATE outputs SET asset_id = NULL, value = NULL WHERE job_id = ? AND position = ?", (job_id, position)
