@@ -25,8 +25,32 @@ _SYNONYMS: tuple[frozenset[str], ...] = (
     frozenset({"image", "input_image", "init_image"}),
 )
 
+SAMPLERS = {
+    "euler a": "euler_ancestral",
+    "euler": "euler",
+    "lms": "lms",
+    "heun": "heun",
+    "dpm2": "dpm_2",
+    "dpm2 a": "dpm_2_ancestral",
+    "dpm fast": "dpm_fast",
+    "dpm adaptive": "dpm_adaptive",
+    "dpm++ 2s a": "dpmpp_2s_ancestral",
+    "dpm++ sde": "dpmpp_sde",
+    "dpm++ 2m": "dpmpp_2m",
+    "dpm++ 2m sde": "dpmpp_2m_sde",
+    "dpm++ 3m sde": "dpmpp_3m_sde",
+    "ddim": "ddim",
+    "ddpm": "ddpm",
+    "lcm": "lcm",
+    "unipc": "uni_pc",
+}
+"""Samplers as other user interfaces call them, and ComfyUI's words for them."""
+
+SCHEDULERS = {"karras", "exponential"}
+"""What may stand behind the sampler there, and is an input of its own in ComfyUI."""
+
 _POSITIVE, _NEGATIVE = _SYNONYMS[:2]
-_SEEDS = _SYNONYMS[4]
+_SAMPLER, _SEEDS = _SYNONYMS[3:5]
 
 RANDOM = -1
 """The seed that means: any."""
@@ -47,12 +71,25 @@ def fitted_values(workflow: Workflow, graph: Graph, given: Mapping[str, Any], dr
         Fault: ``invalid_input`` for a name that no input, or more than one, has; or when two names mean the same input.
     """
     values: Values = {}
-    for name, value in given.items():
+    for name, value in _translated(given, workflow.inputs).items():
         spec = _meant(workflow, graph, name)
         if spec.name in values.get(spec.id, {}):
             raise Fault("invalid_input", f"{spec.label} is given twice, the second time as '{name}'", field=name)
         values.setdefault(spec.id, {})[spec.name] = _seeded(spec, value, draw)
     return values
+
+
+def _translated(given: Mapping[str, Any], specs: Sequence[InputSpec]) -> dict[str, Any]:
+    """With samplers in ComfyUI's words: ``DPM++ 2M Karras`` is a sampler, and a scheduler where the workflow takes one."""
+    translated: dict[str, Any] = {}
+    for name, value in given.items():
+        words = value.lower().split() if isinstance(value, str) and _plain(name) in _SAMPLER else []
+        scheduler = words.pop() if words and words[-1] in SCHEDULERS else None
+        sampler = SAMPLERS.get(" ".join(words))
+        translated[name] = sampler or value
+        if sampler and scheduler and "scheduler" not in given and any(spec.name == "scheduler" for spec in specs):
+            translated["scheduler"] = scheduler
+    return translated
 
 
 def _meant(workflow: Workflow, graph: Graph, name: str) -> InputSpec:
@@ -78,7 +115,7 @@ def _synonymous(specs: Sequence[InputSpec], graph: Graph, plain: str) -> list[In
 
 def _by_role(specs: Iterable[InputSpec], graph: Graph, plain: str) -> list[InputSpec]:
     """Those texts that are what the name says: by their own words, or by where the graph leads them."""
-    is_negative = plain in _NEGATIVE
+    is_negative = plain in _NEGATIVE - _POSITIVE
     against = _feeding(graph, "negative")
     fitting = [
         spec for spec in specs if is_negative == bool(spec.id in against or _words(spec) & (_NEGATIVE - _POSITIVE))

@@ -23,6 +23,11 @@ class Tasks:
         principal.require(Scope.JOBS)
         return await self._store.read(lambda session: session.tenant(principal.tenant_id).tasks(job_ids))
 
+    async def count(self, principal: Principal, states: Sequence[JobState]) -> int:
+        """How many jobs there are, or are in one of these states."""
+        principal.require(Scope.JOBS)
+        return await self._store.survey(lambda session: session.tenant(principal.tenant_id).count(states))
+
     async def tally(self, principal: Principal) -> Mapping[JobState, int]:
         """How many jobs stand how; of those that have ended, all that ever did."""
         principal.require(Scope.JOBS)

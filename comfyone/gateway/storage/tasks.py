@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from comfyone.gateway.domain.jobs import JobState, Task
 from comfyone.gateway.storage.sql import Sql
 
-__all__ = ["add_task", "at_work", "tally", "tasks_of"]
+__all__ = ["add_task", "at_work", "count", "tally", "tasks_of"]
 
 
 def add_task(sql: Sql, job_id: str, task: Task) -> None:
@@ -36,6 +36,13 @@ def at_work(sql: Sql, tenant_id: str) -> dict[str, str]:
         (tenant_id,),
     )
     return {backend_id: job_id for backend_id, job_id, state in rows if state == JobState.RUNNING}
+
+
+def count(sql: Sql, tenant_id: str, states: Sequence[JobState]) -> int:
+    among = f"AND state IN ({', '.join('?' * len(states))})" if states else ""
+    row = sql.one(f"SELECT COUNT(*) FROM jobs WHERE tenant_id = ? {among}", (tenant_id, *states))
+    assert row is not None
+    return int(row[0])
 
 
 def tally(sql: Sql, tenant_id: str) -> dict[JobState, int]:

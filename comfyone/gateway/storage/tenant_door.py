@@ -32,7 +32,7 @@ from comfyone.gateway.storage.rows import (
     workflow_of,
 )
 from comfyone.gateway.storage.sql import Row, Sql
-from comfyone.gateway.storage.tasks import add_task, at_work, tally, tasks_of
+from comfyone.gateway.storage.tasks import add_task, at_work, count, tally, tasks_of
 from comfyone.gateway.storage.transitions import add_event, add_usage, error_data, transition
 
 __all__ = ["SqlTenantDoor"]
@@ -567,6 +567,10 @@ class SqlTenantDoor:
     def tasks(self, job_ids: Sequence[str]) -> dict[str, Task]:
         """How jobs were asked for, by id."""
         return tasks_of(self._sql, self._tenant, job_ids)
+
+    def count(self, states: Sequence[JobState]) -> int:
+        """How many jobs there are in these states, or at all. It may take its time."""
+        return count(self._sql, self._tenant, states)
 
     def tally(self) -> dict[JobState, int]:
         """How many jobs stand how; of those that have ended, all that ever did. It may take its time."""

@@ -73,11 +73,14 @@ def _submission(call: Call, body: SubmitTaskRequest, raw: bytes) -> Submission:
 
 
 async def list_tasks(call: Call) -> TaskList:
+    states = _states(call)
     views = await call.services.jobs.page(
-        call.principal, limit=call.number("limit"), offset=call.number("offset"), states=_states(call)
+        call.principal, limit=call.number("limit"), offset=call.number("offset"), states=states
     )
     tasks = await _tasks(call, views)
-    return TaskList(tasks, len(tasks))
+    past = call.number("offset") + len(tasks)
+    whole = len(tasks) < call.number("limit") and (tasks or not call.number("offset"))
+    return TaskList(tasks, past if whole else await call.services.tasks.count(call.principal, states))
 
 
 async def get_task(call: Call) -> TaskResponse:
@@ -87,13 +90,15 @@ async def get_task(call: Call) -> TaskResponse:
 async def cancel_task(call: Call) -> Message:
     job_id = call.path("id")
     try:
-        await call.services.jobs.cancel(call.principal, job_id)
+        state = (await call.services.jobs.get(call.principal, job_id)).job.state
+        if state not in TERMINAL:
+            await call.services.jobs.cancel(call.principal, job_id)
+            state = (await call.services.jobs.get(call.principal, job_id, STOPPING)).job.state
+            if state not in (JobState.SUCCEEDED, JobState.FAILED):  # it may have ended before it was stopped
+                return Message("Task cancelled successfully")
     except Fault as fault:
         raise _known(fault) from fault
-    state = (await call.services.jobs.get(call.principal, job_id, STOPPING)).job.state
-    if state in TERMINAL and state is not JobState.CANCELLED:
-        raise Fault("job_finished", f"Task is {STATUS[state]} already")
-    return Message("Task cancelled successfully")
+    raise Fault("job_finished", f"Task cannot be cancelled: it is {STATUS[state]}")
 
 
 async def _task(call: Call, job_id: str) -> TaskResponse:
