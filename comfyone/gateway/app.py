@@ -51,6 +51,7 @@ from comfyone.gateway.services.node_info import NodeInfo
 from comfyone.gateway.services.pools import Pools
 from comfyone.gateway.services.quota import Quota
 from comfyone.gateway.services.readiness import Readiness
+from comfyone.gateway.services.registry import Registry
 from comfyone.gateway.services.shared_backends import SharedBackends
 from comfyone.gateway.services.submissions import Submissions
 from comfyone.gateway.services.tasks import Tasks
@@ -72,6 +73,7 @@ class Services:
     """What the dialects speak to."""
 
     backends: Backends
+    registry: Registry
     workflows: Workflows
     files: Files
     folders: Folders
@@ -154,8 +156,10 @@ async def open_gateway(settings: GatewaySettings, limits: Limits | None = None) 
             fetching = Fetching(store, blobs, outbound, quota, settings.max_upload)
             folders = Folders(store, blobs, dispatcher, quota, limit=settings.max_upload, lifetime=settings.upload_ttl)
             submissions = Submissions(store, dispatcher, catalog, allowances, quota, fetching)
+            backends = Backends(store, dispatcher, catalog, settings.backends)
             services = Services(
-                Backends(store, dispatcher, catalog, settings.backends),
+                backends,
+                Registry(store, backends),
                 Workflows(store, dispatcher, catalog),
                 Files(store, blobs, quota, limit=settings.max_upload, lifetime=settings.upload_ttl),
                 folders,

@@ -30,6 +30,10 @@ class BackendState(StrEnum):
     DRAINING = "draining"  # finishes what it has, takes no more
     DOWN = "down"
 
+    @classmethod
+    def _missing_(cls, value: object) -> BackendState | None:
+        return cls.UP if value == "active" else None  # a registry's word for it, taken everywhere
+
 
 @dataclass(frozen=True, slots=True)
 class Backend:

@@ -62,9 +62,12 @@ class Backends:
         weight: int,
         labels: Mapping[str, str],
         state: BackendState,
+        new: bool = False,
     ) -> SeenBackend:
-        """Raises:
-        Fault: ``backend_unresolvable``, ``backend_unreachable``, ``not_comfyui``, or ``conflict``.
+        """One that is there already, at the same address, is as good as registered; unless it must be ``new``.
+
+        Raises:
+            Fault: ``backend_unresolvable``, ``backend_unreachable``, ``not_comfyui``, or ``conflict``.
         """
         principal.require(Scope.BACKENDS)
         address = self._resolve(instance_id, url)
@@ -74,7 +77,7 @@ class Backends:
         )
         if state is not BackendState.DOWN:
             await probe(self._dispatch, backend)
-        backend = await self._catalog.change(principal.tenant_id, lambda door: door.add_backend(backend))
+        backend = await self._catalog.change(principal.tenant_id, lambda door: door.add_backend(backend, new=new))
         await self._dispatch.attach(backend, 0.0 if state is BackendState.DOWN else CONNECT_SECONDS)
         return self._seen(backend)
 

@@ -60,6 +60,15 @@ CREATE TABLE pools (
     policy TEXT NOT NULL
 );
 
+-- How the apps of a tenant choose among their backends, where that was set.
+CREATE TABLE app_policies (
+    tenant_id TEXT NOT NULL REFERENCES tenants (id),
+    app_id TEXT NOT NULL,
+    policy TEXT NOT NULL,
+    most BIGINT,  -- how many are chosen; NULL: all
+    PRIMARY KEY (tenant_id, app_id)
+);
+
 CREATE TABLE workflows (
     id TEXT PRIMARY KEY,
     tenant_id TEXT NOT NULL REFERENCES tenants (id),

@@ -7,12 +7,14 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from comfyone.errors import Fault
+from comfyone.gateway.domain.apps import AppPolicy
 from comfyone.gateway.domain.backends import Backend, BackendState, ConditionChange, find_backend
 from comfyone.gateway.domain.files import Asset, Output
 from comfyone.gateway.domain.ids import least_id
 from comfyone.gateway.domain.jobs import TERMINAL, Job, JobEvent, JobState, NewJob, Origin, Standing, Task, rank_of
 from comfyone.gateway.domain.workflows import Workflow, unknown_workflow
 from comfyone.gateway.ports import MAX_POSITION, JobView, QueuedJob
+from comfyone.gateway.storage.apps import app_policy, set_app_policy
 from comfyone.gateway.storage.listing import add_metadata, metadata_of, page_of
 from comfyone.gateway.storage.origins import add_origin, check_prompt_id, front_rank, job_of_prompt, origin_of
 from comfyone.gateway.storage.rows import (
@@ -100,9 +102,9 @@ class SqlTenantDoor:
         """One that the tenant may change. Shared ones are changed by `SqlSharedBackends` alone."""
         return find_backend([backend for backend in self._own_backends() if not backend.shared], key)
 
-    def add_backend(self, backend: Backend) -> Backend:
+    def add_backend(self, backend: Backend, *, new: bool = False) -> Backend:
         existing = [other for other in self._own_backends() if other.name == backend.name]
-        if existing and (existing[0].url, existing[0].shared) == (backend.url, backend.shared):
+        if existing and not new and (existing[0].url, existing[0].shared) == (backend.url, backend.shared):
             return existing[0]
         if existing:
             raise Fault("conflict", f"backend '{backend.name}' is registered at {existing[0].url}", field="instance_id")
@@ -122,6 +124,16 @@ class SqlTenantDoor:
             ),
         )
         return backend
+
+    def app_policy(self, app_id: str) -> AppPolicy:
+        """How an app chooses among its backends."""
+        return app_policy(self._sql, self._tenant, app_id)
+
+    def set_app_policy(self, app_id: str, policy: AppPolicy) -> None:
+        """Raises:
+        Fault: ``conflict`` when too many apps have a policy of their own.
+        """
+        set_app_policy(self._sql, self._tenant, app_id, policy)
 
     def change_backend(
         self, key: str, *, state: BackendState | None, weight: int | None, labels: Mapping[str, str] | None
