@@ -44,7 +44,8 @@ class RegistryCodec:
         return Response(body, status, media_type="application/json")
 
     def failure(self, fault: Fault, request_id: str) -> Response:
-        text = str(fault)
+        general = fault.hint == FAULTS[fault.slug].hint  # and says nothing that this vocabulary's clients could use
+        text = fault.message if general else str(fault)
         body = {
             "code": 1,
             "msg": text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + "…",
