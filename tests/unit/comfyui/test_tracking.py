@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from comfyone.comfyui.records import QueueState
@@ -264,6 +264,7 @@ KINDS = st.sampled_from(["progress", "progress_state", "executing", "executed", 
 KEYS = st.sampled_from(["node", "nodes", "value", "max", "output"])
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # the machine may have other things to do
 @given(kind=KINDS, data=st.dictionaries(KEYS, JUNK, max_size=4))
 def test_whatever_is_said_it_is_no_error(kind: str, data: dict[str, Any]) -> None:
     desk = Desk(listening=True)
