@@ -21,6 +21,8 @@ from comfyone.gateway.dialects.comfy_v2.site import Site as V2Site
 from comfyone.gateway.dialects.comfyone_v1.codec import V1Codec
 from comfyone.gateway.dialects.comfyone_v1.messages import job_message, trial_message
 from comfyone.gateway.dialects.comfyone_v1.socket import V1Socket
+from comfyone.gateway.dialects.comfyui.codec import ComfyUICodec
+from comfyone.gateway.dialects.comfyui.web import page_routes
 from comfyone.gateway.dialects.docs_page import docs_page
 from comfyone.gateway.dialects.edge import Edge
 from comfyone.gateway.dialects.openapi import openapi_document
@@ -49,6 +51,7 @@ from comfyone.gateway.services.graphs import Graphs
 from comfyone.gateway.services.jobs import Jobs
 from comfyone.gateway.services.node_info import NodeInfo
 from comfyone.gateway.services.pools import Pools
+from comfyone.gateway.services.prompts import Prompts
 from comfyone.gateway.services.quota import Quota
 from comfyone.gateway.services.readiness import Readiness
 from comfyone.gateway.services.registry import Registry
@@ -78,6 +81,7 @@ class Services:
     files: Files
     folders: Folders
     node_info: NodeInfo
+    prompts: Prompts
     jobs: Jobs
     tasks: Tasks
     readiness: Readiness
@@ -164,6 +168,7 @@ async def open_gateway(settings: GatewaySettings, limits: Limits | None = None) 
                 Files(store, blobs, quota, limit=settings.max_upload, lifetime=settings.upload_ttl),
                 folders,
                 NodeInfo(dispatcher, folders),
+                Prompts(store, blobs, dispatcher),
                 Jobs(store, bus, dispatcher, outlook, submissions),
                 Tasks(store, (limits or _limits(settings)).attempts - 1),
                 Readiness(store),
@@ -211,7 +216,7 @@ def create_app(gateway: Gateway) -> ASGIApp:
     settings, services = gateway.settings, gateway.services
     sockets = {"/v1/ws": V1Socket(gateway.authenticator, services.jobs, settings.max_sockets)}
     pages = _pages(openapi_document(DIALECTS, version("comfyone")))
-    served = (*DIALECTS, Dialect(pages, V1Codec(), sockets=sockets))
+    served = (*DIALECTS, Dialect(pages, V1Codec(), sockets=sockets), Dialect(page_routes(), ComfyUICodec()))
     server = Server(served, gateway.authenticator, services, settings.max_body)
     return Edge(server, version("comfyone"), gateway.open_key)
 

@@ -63,6 +63,8 @@ __all__ = [
     "Outbound",
     "Outbox",
     "Pools",
+    "Prompt",
+    "PromptDoor",
     "QueuedJob",
     "Reply",
     "Session",
@@ -85,6 +87,23 @@ class JobView:
     backend_name: str | None
     position: int | None
     outputs: Sequence[Output]
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A job as ComfyUI's clients know it. ``graph`` and ``values`` are JSON; of a job that came in other words there is no
+    ``origin``."""
+
+    view: JobView
+    graph: bytes
+    values: bytes
+    origin: Origin | None
+
+    @property
+    def id(self) -> str:
+        """The id under which it is shown: the caller's own, or the job's."""
+        own = self.origin.prompt_id if self.origin else None
+        return self.view.job.id if own is None else own
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,6 +288,18 @@ class FolderDoor(Protocol):
     def delete(self, folder: Folder, path: str) -> bool: ...
 
 
+class PromptDoor(Protocol):
+    """A tenant's jobs as ComfyUI's clients see them; as `TenantDoor`."""
+
+    def remaining(self, most: int) -> int: ...
+    def placed(self, limit: int) -> list[Prompt]: ...
+    def waiting(self, limit: int) -> list[Prompt]: ...
+    def history(self, limit: int, offset: int | None) -> list[Prompt]: ...
+    def entry(self, prompt_id: str) -> Prompt | None: ...
+    def hide(self, prompt_ids: Iterable[str]) -> None: ...
+    def clear(self, now: float) -> None: ...
+
+
 class Outbox(Protocol):
     """Messages to send, of all tenants. It is never reached by a request."""
 
@@ -331,6 +362,7 @@ class Session(Protocol):
     def tenant(self, tenant_id: str) -> TenantDoor: ...
     def webhooks(self, tenant_id: str) -> WebhookDoor: ...
     def folders(self, tenant_id: str) -> FolderDoor: ...
+    def prompts(self, tenant_id: str) -> PromptDoor: ...
 
 
 class Store(Protocol):
@@ -485,6 +517,10 @@ class Dispatch(Protocol):
 
     def progress(self, job_id: str) -> float:
         """How far a job that is running has come, in percent."""
+
+    async def produced(self, job_id: str, filename: str, subfolder: str, type: str) -> Content | None:
+        """The bytes of a file that a job which a backend has reported so far, by the server's own name for it; None when there
+        is no such file. Whoever asks knows that the job is the asker's."""
 
     async def attach(self, backend: Backend, patience: float = 0.0) -> None:
         """Connects to a backend, waiting up to ``patience`` seconds for it, or takes note of what has changed about it."""

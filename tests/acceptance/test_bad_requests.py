@@ -148,16 +148,7 @@ def test_a_method_that_a_route_does_not_know_is_told_so(shop: Tenant, method: st
 
 @pytest.mark.parametrize(
     "path",
-    [
-        "/",
-        "/v1",
-        "/v2/prompts",
-        "/v1/nothing",
-        "/v1/prompts/a/b/c",
-        "/V1/backends",
-        "/v1/prompts/x/Status",
-        "/%2e%2e/etc",
-    ],
+    ["/v1", "/v1/nothing", "/v1/prompts/a/b/c", "/v1/prompts/x/Status"],
 )
 def test_a_route_that_does_not_exist_is_told_so_in_the_envelope(shop: Tenant, path: str) -> None:
     shop.get(path).fails("not_found")

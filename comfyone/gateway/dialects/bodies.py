@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from typing import Any, TypeVar
 
 import msgspec
@@ -21,6 +21,8 @@ T = TypeVar("T")
 _AT = re.compile(r" - at `\$(.*)`$")
 _MISSING = re.compile(r"missing required field `(.*)`$")
 MAX_PART_HEADERS = 16 * 1024
+MAX_TEXTS = 16 * 1024
+"""Bytes of all texts beside a file."""
 
 
 async def read_body(request: Request, limit: int) -> bytes:
@@ -69,12 +71,16 @@ def decode(body: bytes, type: type[T]) -> T:
 class Upload:
     """The first part named ``field`` of a multipart body, as it streams.
 
-    ``filename`` and ``content_type`` are known once ``open`` returned; the bytes then come from ``chunks``.
+    ``filename`` and ``content_type`` are known once ``open`` returned; the bytes then come from ``chunks``. Texts named in
+    ``fields`` may stand before or behind it; ``rest`` reads to the end and gives those that came.
     """
 
-    def __init__(self, request: Request, field: str, limit: int) -> None:
+    def __init__(self, request: Request, field: str, limit: int, fields: Collection[str] = ()) -> None:
         self._request = request
         self._field = field.encode()
+        self._fields = frozenset(name.encode() for name in fields)
+        self._text: bytearray | None = None
+        self._texts: dict[str, bytearray] = {}
         self._limit = limit
         self.filename: str | None = None
         self.content_type: str | None = None
@@ -134,6 +140,16 @@ class Upload:
             if not await self._feed() and not self._complete:
                 raise Fault("invalid_body", "the upload ended early", field="file", hint="send it again")
 
+    async def rest(self) -> dict[str, str]:
+        """The texts, once all of the body has come.
+
+        Raises:
+            Fault: ``too_large`` when they are longer than texts are.
+        """
+        while await self._feed():
+            pass
+        return {name: text.decode("utf-8", "replace") for name, text in self._texts.items()}
+
     async def _feed(self) -> bool:
         try:
             chunk = await anext(self._stream, b"")
@@ -155,7 +171,9 @@ class Upload:
 
     def _on_headers_finished(self) -> None:
         _, options = parse_options_header(self._headers.get(b"content-disposition", b""))
-        self._wanted = not self._found and options.get(b"name") == self._field
+        name = options.get(b"name", b"")
+        self._wanted = not self._found and name == self._field
+        self._text = self._texts.setdefault(name.decode(), bytearray()) if name in self._fields else None
         if self._wanted:
             self._found = True
             self.filename = options[b"filename"].decode("utf-8", "replace") if b"filename" in options else None
@@ -166,7 +184,12 @@ class Upload:
     def _on_part_data(self, data: bytes, start: int, end: int) -> None:
         if self._wanted:
             self._ready.append(bytes(data[start:end]))
+        elif self._text is not None:
+            self._text.extend(data[start:end])
+            if sum(map(len, self._texts.values())) > MAX_TEXTS:
+                raise Fault("too_large", f"the fields beside the file have more than {MAX_TEXTS:,} bytes")
 
     def _on_part_end(self) -> None:
         if self._wanted:
             self._wanted, self._complete = False, True
+        self._text = None

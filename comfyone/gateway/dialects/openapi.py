@@ -71,8 +71,11 @@ def _operation(route: Route, codec: Codec, method: str, path: str, schema_of: Ma
             "content": {"application/json": {"schema": schema_of[id(route.body)]}},
         }
     if route.upload:
-        file = {"type": "object", "properties": {"file": {"type": "string", "format": "binary"}}, "required": ["file"]}
+        part = {route.part: {"type": "string", "format": "binary"}}
+        file = {"type": "object", "properties": part, "required": [route.part]}
         operation["requestBody"] = {"required": True, "content": {"multipart/form-data": {"schema": file}}}
+    if route.sends:
+        operation["requestBody"] = {"content": {route.sends: {"schema": {"type": "string", "format": "binary"}}}}
     return operation
 
 
@@ -98,7 +101,10 @@ def _responses(route: Route, codec: Codec, schema_of: Mapping[int, Schema]) -> d
         route.status: _success(route, codec, schema_of, told=route.status in refusals),
         **{status: {"description": meaning} for status, meaning in route.also.items()},
     }
-    failed = {"application/json": {"schema": _refer(codec.error)}}
+    failed = {
+        media: {"schema": _refer(codec.error) if media == "application/json" else {"type": "string"}}
+        for media in route.refusals
+    }
     for status, slugs in refusals.items():
         meaning = "; ".join(f"`{slug}`: {FAULTS[slug].meaning}" for slug in slugs)
         answers.setdefault(status, {"description": meaning, "content": failed})

@@ -44,7 +44,8 @@ class Route:
     a success, and 204 has no body; ``also`` are further statuses that it answers with, and what they mean. ``open`` ones need
     no key; ``scope`` is asked for before anything of the request is read. An alias (method, path) is served in the same way.
     Where another dialect serves the same method and path, ``claims`` tells from a body whether it is meant for this one.
-    What is not ``described`` is a page, and no part of the document."""
+    What is not ``described`` is a page, and no part of the document. ``refusals`` are the media types of its refusals, ``part``
+    is the name of the file in an upload; ``sends`` is the media type of a body that is read as it comes."""
 
     method: str
     path: str
@@ -63,6 +64,9 @@ class Route:
     also: Mapping[int, str] = field(default_factory=dict)
     claims: Callable[[bytes], bool] | None = None
     described: bool = True
+    refusals: tuple[str, ...] = ("application/json",)
+    part: str = "file"
+    sends: str | None = None
 
     @property
     def places(self) -> tuple[tuple[str, str], ...]:

@@ -8,7 +8,7 @@ import struct
 import threading
 import time
 
-__all__ = ["is_id", "least_id", "new_id"]
+__all__ = ["is_id", "least_id", "made_at", "new_id"]
 
 _ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -44,3 +44,8 @@ def least_id(moment: float) -> str:
 def is_id(text: str) -> bool:
     """Whether a text has the form of an id."""
     return _ID.fullmatch(text) is not None
+
+
+def made_at(id: str) -> float:
+    """When an id was made, in seconds since the epoch."""
+    return int(id[:8] + id[9:13], 16) / 1000

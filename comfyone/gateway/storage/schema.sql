@@ -202,6 +202,17 @@ CREATE TABLE job_tasks (
     payload BYTEA  -- NULL: it is the graph
 );
 
+-- What a tenant has taken out of the history that ComfyUI's clients see: jobs one by one, and all that ended up to a moment.
+CREATE TABLE hidden_prompts (
+    job_id TEXT PRIMARY KEY REFERENCES jobs (id),
+    tenant_id TEXT NOT NULL
+);
+
+CREATE TABLE cleared_histories (
+    tenant_id TEXT PRIMARY KEY REFERENCES tenants (id),
+    until DOUBLE PRECISION NOT NULL
+);
+
 -- Every time a job was given to a backend, and how that ended.
 CREATE TABLE attempts (
     job_id TEXT NOT NULL REFERENCES jobs (id),

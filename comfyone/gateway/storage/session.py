@@ -8,6 +8,7 @@ from comfyone.gateway.storage.engine import SqlEngine
 from comfyone.gateway.storage.folders import SqlFolders
 from comfyone.gateway.storage.outbox import SqlOutbox
 from comfyone.gateway.storage.pools import SqlPools
+from comfyone.gateway.storage.prompts import SqlPrompts
 from comfyone.gateway.storage.shared_backends import SqlSharedBackends
 from comfyone.gateway.storage.sql import Sql
 from comfyone.gateway.storage.tenant_door import SqlTenantDoor
@@ -56,3 +57,6 @@ class SqlSession(Sql):
 
     def folders(self, tenant_id: str) -> SqlFolders:
         return SqlFolders(self, tenant_id)
+
+    def prompts(self, tenant_id: str) -> SqlPrompts:
+        return SqlPrompts(self, tenant_id)

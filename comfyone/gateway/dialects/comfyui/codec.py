@@ -1,0 +1,57 @@
+"""How ComfyUI answers: bare JSON, nothing at all, or a few plain words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from starlette.responses import PlainTextResponse, Response
+
+from comfyone.errors import FAULTS, Fault
+from comfyone.gateway.dialects.routing import Schema
+
+__all__ = ["ComfyUICodec", "json_answer"]
+
+_STATUS = {"no_backend": 400, "internal": 500}
+MAX_TEXT = 1000
+_encoder = msgspec.json.Encoder()
+
+
+def json_answer(data: Any, status: int = 200) -> Response:
+    return Response(_encoder.encode(data), status, media_type="application/json")
+
+
+class ComfyUICodec:
+    """See `comfyone.gateway.dialects.routing.Codec`. What is no JSON to tell, such as the end of a deletion, has no body."""
+
+    error = "ComfyUIError"
+
+    def status(self, slug: str) -> int:
+        return _STATUS.get(slug, FAULTS[slug].status)
+
+    def success(self, data: Any, status: int = 200) -> Response:
+        return Response(status_code=status) if data is None else json_answer(data, status)
+
+    def failure(self, fault: Fault, request_id: str) -> Response:
+        status = self.status(fault.slug)
+        response = PlainTextResponse(f"{status}: {fault.message[:MAX_TEXT]}", status)
+        if fault.retry_after is not None:
+            response.headers["Retry-After"] = str(max(1, round(fault.retry_after)))
+        if status == 401:
+            response.headers["WWW-Authenticate"] = 'Basic realm="comfyone"'
+        return response
+
+    def success_schema(self, data: Schema) -> Schema:
+        return data
+
+    def error_schema(self) -> Schema:
+        text = {"type": "string"}
+        details = {"type": text, "message": text, "details": text, "extra_info": {"type": "object"}}
+        return {
+            "type": "object",
+            "properties": {
+                "error": {"type": "object", "properties": details, "required": sorted(details)},
+                "node_errors": {"type": "object"},
+            },
+            "required": ["error", "node_errors"],
+        }

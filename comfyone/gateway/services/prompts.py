@@ -1,0 +1,158 @@
+"""A tenant's jobs as the queue and the history of one ComfyUI."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from itertools import islice
+
+from comfyone.errors import Fault
+from comfyone.gateway.domain.files import Asset, Content, Output
+from comfyone.gateway.domain.jobs import TERMINAL, Job, JobState
+from comfyone.gateway.domain.tenants import Principal, Scope
+from comfyone.gateway.ports import Blobs, Dispatch, Prompt, Session, Store
+
+__all__ = ["MAX_SHOWN", "Prompts"]
+
+MAX_SHOWN = 1000
+"""Entries of one answer: of the queue the next ones, of the history the last ones."""
+
+MAX_COUNTED = 100_000
+BATCH = 100
+"""Jobs that are cancelled in one transaction."""
+
+
+class Prompts:
+    def __init__(self, store: Store, blobs: Blobs, dispatch: Dispatch) -> None:
+        self._store = store
+        self._blobs = blobs
+        self._dispatch = dispatch
+
+    async def remaining(self, principal: Principal) -> int:
+        """How many of the tenant's jobs wait or run."""
+        principal.require(Scope.JOBS)
+        return await self._store.read(lambda session: session.prompts(principal.tenant_id).remaining(MAX_COUNTED))
+
+    async def queue(self, principal: Principal) -> tuple[list[Prompt], list[Prompt]]:
+        """What runs, and what waits, the next one first; a job that a backend has and has not begun still waits."""
+        principal.require(Scope.JOBS)
+
+        def query(session: Session) -> tuple[list[Prompt], list[Prompt]]:
+            door = session.prompts(principal.tenant_id)
+            return door.placed(MAX_SHOWN), door.waiting(MAX_SHOWN)
+
+        placed, waiting = await self._store.read(query)
+        running = [prompt for prompt in placed if _runs(prompt)]
+        return running, [*(prompt for prompt in placed if not _runs(prompt)), *waiting][:MAX_SHOWN]
+
+    async def history(self, principal: Principal, limit: int | None, offset: int | None) -> list[Prompt]:
+        """Jobs that have ended, oldest first: from ``offset`` on, or the last ones. However many, nobody else waits."""
+        principal.require(Scope.JOBS)
+        most = MAX_SHOWN if limit is None else min(max(limit, 0), MAX_SHOWN)
+        return await self._store.survey(lambda session: session.prompts(principal.tenant_id).history(most, offset))
+
+    async def entry(self, principal: Principal, prompt_id: str) -> Prompt | None:
+        """What the history has under a prompt id; None while the job has not ended, and when there is none."""
+        principal.require(Scope.JOBS)
+        return await self._store.read(lambda session: session.prompts(principal.tenant_id).entry(prompt_id))
+
+    async def hide(self, principal: Principal, prompt_ids: Sequence[str]) -> None:
+        """Takes ended jobs out of this history, and nothing else: they stay for all other ways to ask for them."""
+        principal.require(Scope.JOBS)
+        for part in _batches(prompt_ids):
+            await self._store.write(partial(_hide, tenant_id=principal.tenant_id, prompt_ids=part))
+
+    async def clear(self, principal: Principal) -> None:
+        """As `hide`, for all that has ended."""
+        principal.require(Scope.JOBS)
+        now = time.time()
+        await self._store.write(lambda session: session.prompts(principal.tenant_id).clear(now))
+
+    async def delete(self, principal: Principal, prompt_ids: Iterable[str]) -> None:
+        """Takes jobs out of the queue that have not begun; others, and unknown ids, are left alone."""
+        principal.require(Scope.JOBS)
+        for part in _batches(prompt_ids):
+            await self._stop(principal, part, (JobState.QUEUED, JobState.DISPATCHED))
+
+    async def empty(self, principal: Principal) -> None:
+        """Takes all jobs out of the queue that have not begun."""
+        while waiting := (await self.queue(principal))[1]:
+            await self.delete(principal, [prompt.id for prompt in waiting])
+            if not any(prompt.view.job.state is JobState.QUEUED for prompt in waiting):
+                return  # backends have the rest, and have been told
+
+    async def interrupt(self, principal: Principal, prompt_id: str | None) -> None:
+        """Stops a job if it runs; without an id, whatever of the tenant's runs."""
+        principal.require(Scope.JOBS)
+        if prompt_id is not None:
+            return await self._stop(principal, [prompt_id], (JobState.RUNNING, JobState.DISPATCHED))
+        placed = await self._store.read(lambda session: session.prompts(principal.tenant_id).placed(MAX_SHOWN))
+        running = [prompt for prompt in placed if _runs(prompt)] or placed
+        await self._stop(principal, [prompt.id for prompt in running], (JobState.RUNNING, JobState.DISPATCHED))
+
+    async def file(
+        self, principal: Principal, job_id: str, filename: str, subfolder: str, type: str
+    ) -> tuple[Asset, Content] | Content:
+        """A file that a job made, by the name that the server gave it: stored, or while the job runs its bytes alone.
+
+        Raises:
+            Fault: ``not_found``.
+        """
+        principal.require(Scope.JOBS)
+
+        def query(session: Session) -> tuple[Job, tuple[Asset, bytes | None] | None]:
+            door = session.tenant(principal.tenant_id)
+            view = door.job(job_id)
+            made = next((one for one in view.outputs if _is(one, filename, subfolder, type)), None)
+            return view.job, door.content(made.asset.id) if made and made.asset else None
+
+        job, found = await self._store.read(query)
+        if found is not None:
+            return found[0], found[1] or self._blobs.path(found[0].hash)
+        content = None if job.state in TERMINAL else await self._dispatch.produced(job_id, filename, subfolder, type)
+        if content is None:
+            raise Fault("not_found", f"no file '{filename[:200]}'", field="filename")
+        return content
+
+    async def _stop(self, principal: Principal, prompt_ids: Iterable[str], states: Sequence[JobState]) -> None:
+        """Cancels those that stand so."""
+        ids = list(prompt_ids)
+
+        def cancel(session: Session) -> list[Job]:
+            door = session.tenant(principal.tenant_id)
+            jobs = [job for job in map(partial(_job, session, principal.tenant_id), ids) if job and job.state in states]
+            return [door.cancel(job.id, now) for job in jobs]
+
+        now = time.time()
+        for job in await self._store.write(cancel):
+            if job.state not in TERMINAL:
+                self._dispatch.cancel(job.id)
+
+
+def _job(session: Session, tenant_id: str, prompt_id: str) -> Job | None:
+    door = session.tenant(tenant_id)
+    try:
+        return door.job(door.job_of_prompt(prompt_id)).job
+    except Fault:  # unknown, or somebody else's
+        return None
+
+
+def _hide(session: Session, *, tenant_id: str, prompt_ids: Sequence[str]) -> None:
+    session.prompts(tenant_id).hide(prompt_ids)
+
+
+def _runs(prompt: Prompt) -> bool:
+    return prompt.view.job.state is JobState.RUNNING
+
+
+def _is(output: Output, filename: str, subfolder: str, type: str) -> bool:
+    if output.file is None:
+        return output.name == filename and not subfolder
+    return (output.file.filename, output.file.subfolder, output.file.type) == (filename, subfolder, type)
+
+
+def _batches(ids: Iterable[str]) -> Iterator[list[str]]:
+    waiting = iter(ids)
+    while part := list(islice(waiting, BATCH)):
+        yield part

@@ -1,0 +1,93 @@
+"""A tenant's jobs as ComfyUI's clients see them, and what they have hidden: every statement here carries the tenant's id."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from comfyone.errors import Fault
+from comfyone.gateway.ports import Prompt
+from comfyone.gateway.storage.sql import Sql
+from comfyone.gateway.storage.tenant_door import SqlTenantDoor
+
+__all__ = ["SqlPrompts"]
+
+_SHOWN = (
+    "tenant_id = :tenant AND finished_at > COALESCE((SELECT until FROM cleared_histories WHERE tenant_id = :tenant), 0) "
+    "AND (state <> 'cancelled' OR started_at IS NOT NULL) "  # what was taken out of the queue has never been in the history
+    "AND NOT EXISTS (SELECT 1 FROM hidden_prompts h WHERE h.job_id = jobs.id)"
+)
+
+
+class SqlPrompts:
+    """See `comfyone.gateway.ports.PromptDoor`."""
+
+    def __init__(self, sql: Sql, tenant_id: str) -> None:
+        self._sql = sql
+        self._tenant = tenant_id
+        self._door = SqlTenantDoor(sql, tenant_id)
+
+    def remaining(self, most: int) -> int:
+        """How many jobs wait or run; past ``most`` they are not counted any further."""
+        row = self._sql.one(
+            "SELECT COUNT(*) FROM (SELECT 1 FROM jobs WHERE state = 'queued' AND tenant_id = :tenant UNION ALL "
+            "SELECT 1 FROM jobs WHERE state IN ('dispatched', 'running') AND tenant_id = :tenant LIMIT :most)",
+            {"tenant": self._tenant, "most": most},
+        )
+        return int(row[0]) if row else 0
+
+    def placed(self, limit: int) -> list[Prompt]:
+        """The jobs that backends have, in the order of coming."""
+        statement = "SELECT id FROM jobs WHERE state IN ('dispatched', 'running') AND tenant_id = :tenant LIMIT :limit"
+        return sorted(self._all(statement, limit=limit), key=lambda prompt: prompt.view.job.id)
+
+    def waiting(self, limit: int) -> list[Prompt]:
+        """The jobs that wait, the next one first."""
+        return self._all(
+            "SELECT id FROM jobs WHERE state = 'queued' AND tenant_id = :tenant ORDER BY rank, id LIMIT :limit",
+            limit=limit,
+        )
+
+    def history(self, limit: int, offset: int | None) -> list[Prompt]:
+        """Ended jobs, oldest first: from ``offset`` on, or the last ones."""
+        if offset is not None:
+            return self._all(
+                f"SELECT id FROM jobs WHERE {_SHOWN} ORDER BY id LIMIT :limit OFFSET :offset",
+                limit=limit,
+                offset=offset,
+            )
+        return self._all(f"SELECT id FROM jobs WHERE {_SHOWN} ORDER BY id DESC LIMIT :limit", limit=limit)[::-1]
+
+    def entry(self, prompt_id: str) -> Prompt | None:
+        """What the history has under a prompt id."""
+        try:
+            job_id = self._door.job_of_prompt(prompt_id)
+        except Fault:  # unknown, or somebody else's
+            return None
+        found = self._all(f"SELECT id FROM jobs WHERE id = :job AND {_SHOWN}", job=job_id)
+        return found[0] if found else None
+
+    def hide(self, prompt_ids: Iterable[str]) -> None:
+        """Takes ended jobs out of the history; what it does not have is left out."""
+        for prompt_id in prompt_ids:
+            if prompt := self.entry(prompt_id):
+                self._sql.run(
+                    "INSERT INTO hidden_prompts (job_id, tenant_id) VALUES (?, ?) ON CONFLICT DO NOTHING",
+                    (prompt.view.job.id, self._tenant),
+                )
+
+    def clear(self, now: float) -> None:
+        """Takes all that has ended out of the history."""
+        self._sql.run(
+            "INSERT INTO cleared_histories (tenant_id, until) VALUES (?, ?) "
+            "ON CONFLICT (tenant_id) DO UPDATE SET until = excluded.until",
+            (self._tenant, now),
+        )
+
+    def _all(self, statement: str, **values: Any) -> list[Prompt]:
+        rows = self._sql.all(statement, {"tenant": self._tenant, **values})
+        return [self._prompt(row[0]) for row in rows]
+
+    def _prompt(self, job_id: str) -> Prompt:
+        graph, values = self._door.graph(job_id)
+        return Prompt(self._door.job(job_id, placed=False), graph, values, self._door.origin(job_id))
