@@ -14,10 +14,10 @@ from comfyone.emulator import Sandbox
 from comfyone.errors import WebhookVerificationError
 from comfyone.gateway.domain.webhooks import MAX_WEBHOOKS
 from tests.acceptance.conftest import Tenant
-from tests.acceptance.test_openapi import misfits
 from tests.graphs import failing, sleeping, tiny
 from tests.support.gateway import GatewayProcess
 from tests.support.receiver import Receiver, Reply
+from tests.support.schemas import misfits
 from tests.support.waiting import eventually
 
 OPEN = ["--allow-private", "127.0.0.0/8", "--log-level", "TRACE"]

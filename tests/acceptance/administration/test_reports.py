@@ -11,8 +11,8 @@ import pytest
 from comfyone.emulator import Sandbox
 from tests.acceptance.administration.conftest import Operator
 from tests.acceptance.conftest import Tenant
-from tests.acceptance.test_openapi import misfits
 from tests.graphs import tiny
+from tests.support.schemas import misfits
 from tests.support.v1 import V1
 
 PERIOD = {"from": "2026-01-01", "to": "2026-01-31"}

@@ -28,7 +28,7 @@ KINDS = {
 _STATUS = {200: 503, 409: 400, 415: 400, 416: 400, 422: 400}
 """Statuses that this vocabulary does not know, and what stands for them. Only that there is no worker has 200 elsewhere."""
 
-_MUTE = {"invalid_body", "not_found", "unavailable", "internal"}
+_MUTE = {"invalid_body", "job_finished", "not_found", "unavailable", "internal"}
 """Faults whose general hint says nothing that a client of this vocabulary could use."""
 
 MAX_TEXT = 1000

@@ -70,7 +70,7 @@ STATUS = {
 class SubmitTaskRequest(msgspec.Struct, frozen=True):
     """``payload`` is a graph in API format, or values for the inputs of the stored workflow ``workflow_id``."""
 
-    workflow_id: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_WORKFLOW_ID)]
+    workflow_id: Annotated[str, msgspec.Meta(max_length=MAX_WORKFLOW_ID)]
     payload: AnyObject
     priority: Annotated[int, msgspec.Meta(ge=0, le=10)] = 0
 
@@ -177,7 +177,7 @@ def task_response(view: JobView, task: Task, max_retries: int) -> TaskResponse:
         status=STATUS[job.state],
         priority=job.priority,
         payload=msgspec.Raw(task.payload or b"{}"),
-        worker_id=job.backend_id,
+        worker_id=None if STATUS[job.state] is TaskStatus.PENDING else job.backend_id,
         created_at=moment(job.created_at),
         started_at=moment_or_none(job.started_at),
         completed_at=moment_or_none(job.finished_at),

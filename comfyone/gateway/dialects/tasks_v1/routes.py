@@ -57,6 +57,8 @@ async def submit_task(call: Call) -> Response:
 
 
 def _submission(call: Call, body: SubmitTaskRequest, raw: bytes) -> Submission:
+    if not body.workflow_id.strip():
+        raise Fault("invalid_body", "workflow_id: is missing", field="workflow_id")
     content = bytes(body.payload)
     if not content.startswith(b"{"):
         raise Fault("invalid_body", "payload: is no object", field="payload")
