@@ -8,6 +8,10 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("unhurried", deadline=None)  # an example may take its time: the machine may be busy
+settings.load_profile("unhurried")
 
 RECORDS = Path(__file__).parent.parent / "build" / "seeds"
 
