@@ -347,6 +347,7 @@ ROUTES = (
         Accepted,
         query=(WAIT,),
         faults=(
+            "not_found",
             "invalid_graph",
             "invalid_input",
             "asset_unknown",
@@ -376,7 +377,7 @@ ROUTES = (
         "/v1/files/{id}",
         download_file,
         "Download a file",
-        media="application/octet-stream",
+        media="*/*",
         aliases=(("GET", "/v1/files/{id}/{name}"),),
         faults=("not_found", "range_unsatisfiable"),
     ),
