@@ -39,7 +39,8 @@ def absent(key: str) -> str:
     """What nobody has, of the same form as a key."""
     if re.fullmatch(r"[0-9a-f-]{36}", key):
         return UNKNOWN
-    return re.sub(r"[0-9a-z]", lambda match: "7" if match[0].isdigit() else "e", key)
+    stem, dot, suffix = key.rpartition(".")
+    return re.sub(r"[0-9a-z]", lambda match: "7" if match[0].isdigit() else "e", stem or suffix) + (dot and dot + suffix)
 
 
 @pytest.fixture
