@@ -35,13 +35,17 @@ async def main(url: str, color: int) -> None:
         result = await prompt.future
         history = await client.get_history()
         stats = await client.get_system_stats()
-        classes = await client.get_object_info()
+        queue = await client.get_queue()
+        embeddings = await client.get_embeddings()
+        completed = await client.get_completed_prompts()
     report = {
         "pictures": [encoded(item.image) for item in result.output_images],
         "promptId": prompt.prompt_id,
         "history": list(history),
-        "stats": list(stats),
-        "classes": "EmptyImage" in classes,
+        "devices": len(stats.devices),
+        "queue": [len(queue.running), len(queue.pending)],
+        "embeddings": len(embeddings),
+        "completed": list(completed),
     }
     print(json.dumps(report))
 

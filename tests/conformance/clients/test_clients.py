@@ -100,8 +100,9 @@ def test_comfy_api_client(clients: Clients, acme: Team, rival: Team) -> None:
     for report, color in zip((mine, theirs), COLORS, strict=True):
         [picture] = report["pictures"]
         assert close(pixel(picture), inverse(color))
-        assert report["promptId"] in report["history"]
-        assert report["classes"]
+        assert report["promptId"] in report["completed"] == report["history"]
+        assert report["queue"] == [0, 0]
+        assert report["devices"] >= 1
     assert not set(mine["history"]) & set(theirs["history"])
 
 
