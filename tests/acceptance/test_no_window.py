@@ -40,7 +40,9 @@ def absent(key: str) -> str:
     if re.fullmatch(r"[0-9a-f-]{36}", key):
         return UNKNOWN
     stem, dot, suffix = key.rpartition(".")
-    return re.sub(r"[0-9a-z]", lambda match: "7" if match[0].isdigit() else "e", stem or suffix) + (dot and dot + suffix)
+    return re.sub(r"[0-9a-z]", lambda match: "7" if match[0].isdigit() else "e", stem or suffix) + (
+        dot and dot + suffix
+    )
 
 
 @pytest.fixture
