@@ -16,7 +16,7 @@ $(READY): pyproject.toml
 	@echo "making $(VENV) …"
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[gateway,sandbox]' --group dev
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[gateway,sandbox,web]' --group dev
 	@touch $@
 
 demo: $(READY)  ## main job, end to end, on sandboxes or on a real server (COMFYUI=http://host:8188)
