@@ -41,6 +41,7 @@ from comfyone.gateway.domain.jobs import (
     Task,
 )
 from comfyone.gateway.domain.placement import Policy, Slot
+from comfyone.gateway.domain.progress import Snapshot
 from comfyone.gateway.domain.tenants import ApiKey, Tenant, TenantPolicy
 from comfyone.gateway.domain.usage import UsageQuestion, UsageRow
 from comfyone.gateway.domain.webhooks import Delivery, Due, Verdict, Webhook
@@ -517,6 +518,9 @@ class Dispatch(Protocol):
 
     def progress(self, job_id: str) -> float:
         """How far a job that is running has come, in percent."""
+
+    def snapshot(self, job_id: str) -> Snapshot | None:
+        """How far a job has come that a backend has; None when none has it."""
 
     async def produced(self, job_id: str, filename: str, subfolder: str, type: str) -> Content | None:
         """The bytes of a file that a job which a backend has reported so far, by the server's own name for it; None when there

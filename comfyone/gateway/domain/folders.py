@@ -129,7 +129,8 @@ def parse_reference(text: str, default: str = "input") -> Reference:
 
 
 def references_of(graph: Graph, uploads: Mapping[tuple[str, str], Upload]) -> Iterator[tuple[str, str, str, Reference]]:
-    """Every input that names a file by a plain name: node, input, the text, and what it means.
+    """Every input that names a file by a plain name: node, input, the text, and what it means. The path of an asset is none,
+    but looks like that of an output.
 
     Args:
         uploads: By class and input name, the inputs that do; where a class is not among them, the loaders that all know.
@@ -141,8 +142,10 @@ def references_of(graph: Graph, uploads: Mapping[tuple[str, str], Upload]) -> It
             upload = uploads.get((class_, name))
             if upload is None and class_ not in classes and _LOADERS.get(class_) == name:
                 upload = Upload("output" if class_ == "LoadImageOutput" else "input", None)
-            if upload and isinstance(value, str) and parse_asset_path(value) is None:
-                yield node_id, name, value, parse_reference(value, upload.folder)
+            if upload and isinstance(value, str):
+                reference = parse_reference(value, upload.folder)
+                if reference.folder == "output" or parse_asset_path(reference.path) is None:
+                    yield node_id, name, value, reference
 
 
 def check_path(path: str) -> str:

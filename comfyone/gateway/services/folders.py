@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from comfyone.errors import Fault
-from comfyone.gateway.domain.files import Asset, Blob, Content, asset_path, mime_of_name
+from comfyone.gateway.domain.files import Asset, Blob, Content, asset_path, mime_of_name, parse_asset_path
 from comfyone.gateway.domain.folders import (
     Clash,
     Folder,
@@ -33,6 +36,13 @@ MAX_NAMES = 10_000
 
 MAX_NUMBER = 1000
 """How often a name may be taken before an upload under it is refused."""
+
+
+MAX_TRIES = 100
+"""How often a file is changed anew that somebody else has changed meanwhile."""
+
+Choose = Callable[[FolderDoor, Folder, str], tuple[str, NamedFile | None] | None]
+"""Says under which name to store a file, or which file to take for it; or not to store it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,22 +101,60 @@ class Folders:
                 or is that of a folder.
         """
         principal.require(Scope.JOBS)
-        where, path = Folder(folder), check_path(path)
-        asset = self._asset(principal, where, path, blob)
+        choose = partial(_free_name, hash=blob.hash, clash=clash)
+        named = await self._name(principal, Folder(folder), check_path(path), blob, choose)
+        assert named is not None
+        return named
 
-        def add(session: Session) -> NamedFile:
+    async def _name(
+        self, principal: Principal, folder: Folder, path: str, blob: Blob, choose: Choose
+    ) -> NamedFile | None:
+        """Stores bytes under the name that is chosen, unless the file there is chosen instead; None when nothing is."""
+        asset = self._asset(principal, folder, path, blob)
+
+        def add(session: Session) -> NamedFile | None:
             door = session.folders(principal.tenant_id)
-            name, earlier = _free_name(door, where, path, blob.hash, clash)
+            chosen = choose(door, folder, path)
+            if chosen is None:
+                return None
+            name, earlier = chosen
             if earlier is not None:
                 return earlier
             self._quota.admit(principal, tenant := session.tenant(principal.tenant_id), asset)
             kept = tenant.add_asset(asset, uploaded=False, content=blob.content)
-            door.put(where, name, _lasting(kept, asset), asset.created_at, MAX_NAMES)
-            return _found(door, where, name)
+            door.put(folder, name, _lasting(kept, asset), asset.created_at, MAX_NAMES)
+            return _found(door, folder, name)
 
         stored = await self._store.write(add)
         self._quota.forget(principal.tenant_id)  # what had the name before may be gone
         return stored
+
+    async def change(
+        self, principal: Principal, folder: str, path: str, change: Callable[[bytes | None], bytes]
+    ) -> NamedFile:
+        """Replaces a small file by what ``change`` makes of it, of None where there is none; whoever changes it at the same
+        time comes before or after.
+
+        Raises:
+            Fault: as `keep`; ``unavailable`` when it never was left alone for long enough.
+        """
+        for _ in range(MAX_TRIES):
+            file, content = await self._look(principal, Folder(folder), path)
+            if isinstance(content, Path):
+                content = await asyncio.to_thread(content.read_bytes)
+            blob = await self.receive(principal, _once(change(content)))
+            named = await self._name(principal, Folder(folder), path, blob, partial(_unchanged, earlier=file))
+            if named is not None:
+                return named
+        raise Fault("unavailable", f"'{path}' is being changed by too many", field="file", retry_after=1)
+
+    async def _look(self, principal: Principal, folder: Folder, path: str) -> tuple[NamedFile | None, Content | None]:
+        try:
+            return await self.open(principal, folder, path)
+        except Fault as fault:
+            if fault.slug != "not_found":
+                raise
+            return None, None
 
     async def put(self, principal: Principal, folder: str, path: str, asset: Asset) -> NamedFile:
         """Gives a name to an asset that the tenant has. The file that had it is let go.
@@ -204,7 +252,7 @@ class Folders:
         for node_id, name, value, reference in named:
             if asset := assets.get(reference):
                 values.setdefault(node_id, {})[name] = asset_path(asset)
-            else:
+            elif reference.path != value or parse_asset_path(value) is None:
                 unresolved.append(Unresolved(node_id, name, value))
         return values, unresolved
 
@@ -241,6 +289,18 @@ def _free_name(door: FolderDoor, folder: Folder, path: str, hash: str, clash: Cl
         if earlier.asset.hash == hash:
             return name, earlier
     raise Fault("conflict", f"there is a file '{path}' already", field="file")
+
+
+def _unchanged(
+    door: FolderDoor, folder: Folder, path: str, earlier: NamedFile | None
+) -> tuple[str, NamedFile | None] | None:
+    """The same name, if it stands for the same file as before; None when somebody else was faster."""
+    now = door.find(folder, path)
+    return (path, None) if (now and now.asset.id) == (earlier and earlier.asset.id) else None
+
+
+async def _once(content: bytes) -> AsyncIterator[bytes]:
+    yield content
 
 
 def _lasting(kept: Asset, wanted: Asset) -> Asset:

@@ -85,11 +85,15 @@ class Prompts:
     async def interrupt(self, principal: Principal, prompt_id: str | None) -> None:
         """Stops a job if it runs; without an id, whatever of the tenant's runs."""
         principal.require(Scope.JOBS)
-        if prompt_id is not None:
-            return await self._stop(principal, [prompt_id], (JobState.RUNNING, JobState.DISPATCHED))
         placed = await self._store.read(lambda session: session.prompts(principal.tenant_id).placed(MAX_SHOWN))
-        running = [prompt for prompt in placed if _runs(prompt)] or placed
-        await self._stop(principal, [prompt.id for prompt in running], (JobState.RUNNING, JobState.DISPATCHED))
+        running = [prompt.id for prompt in placed if self._has_begun(prompt) and prompt_id in (None, prompt.id)]
+        await self._stop(principal, running, (JobState.RUNNING, JobState.DISPATCHED))
+
+    def _has_begun(self, prompt: Prompt) -> bool:
+        """Whether a job runs; that may be known already and not yet written down."""
+        job = prompt.view.job
+        seen = None if _runs(prompt) else self._dispatch.snapshot(job.id)
+        return _runs(prompt) or (seen is not None and (seen.node_id is not None or seen.nodes_done > 0))
 
     async def file(
         self, principal: Principal, job_id: str, filename: str, subfolder: str, type: str
@@ -103,7 +107,10 @@ class Prompts:
 
         def query(session: Session) -> tuple[Job, tuple[Asset, bytes | None] | None]:
             door = session.tenant(principal.tenant_id)
-            view = door.job(job_id)
+            try:
+                view = door.job(job_id)
+            except Fault as fault:  # there is no such job, so there is no such file
+                raise _unknown(filename) from fault
             made = next((one for one in view.outputs if _is(one, filename, subfolder, type)), None)
             return view.job, door.content(made.asset.id) if made and made.asset else None
 
@@ -112,7 +119,7 @@ class Prompts:
             return found[0], found[1] or self._blobs.path(found[0].hash)
         content = None if job.state in TERMINAL else await self._dispatch.produced(job_id, filename, subfolder, type)
         if content is None:
-            raise Fault("not_found", f"no file '{filename[:200]}'", field="filename")
+            raise _unknown(filename)
         return content
 
     async def _stop(self, principal: Principal, prompt_ids: Iterable[str], states: Sequence[JobState]) -> None:
@@ -128,6 +135,10 @@ class Prompts:
         for job in await self._store.write(cancel):
             if job.state not in TERMINAL:
                 self._dispatch.cancel(job.id)
+
+
+def _unknown(filename: str) -> Fault:
+    return Fault("not_found", f"no file '{filename[:200]}'", field="filename")
 
 
 def _job(session: Session, tenant_id: str, prompt_id: str) -> Job | None:

@@ -12,6 +12,9 @@ from comfyone.gateway.storage.tenant_door import SqlTenantDoor
 
 __all__ = ["SqlPrompts"]
 
+_PLACED = "state IN ('dispatched', 'running') AND tenant_id = :tenant AND NOT (state = 'dispatched' AND cancelling = 1)"
+"""The jobs that backends have, without those that were taken out of the queue before they began."""
+
 _SHOWN = (
     "tenant_id = :tenant AND finished_at > COALESCE((SELECT until FROM cleared_histories WHERE tenant_id = :tenant), 0) "
     "AND (state <> 'cancelled' OR started_at IS NOT NULL) "  # what was taken out of the queue has never been in the history
@@ -31,14 +34,14 @@ class SqlPrompts:
         """How many jobs wait or run; past ``most`` they are not counted any further."""
         row = self._sql.one(
             "SELECT COUNT(*) FROM (SELECT 1 FROM jobs WHERE state = 'queued' AND tenant_id = :tenant UNION ALL "
-            "SELECT 1 FROM jobs WHERE state IN ('dispatched', 'running') AND tenant_id = :tenant LIMIT :most)",
+            f"SELECT 1 FROM jobs WHERE {_PLACED} LIMIT :most)",
             {"tenant": self._tenant, "most": most},
         )
         return int(row[0]) if row else 0
 
     def placed(self, limit: int) -> list[Prompt]:
         """The jobs that backends have, in the order of coming."""
-        statement = "SELECT id FROM jobs WHERE state IN ('dispatched', 'running') AND tenant_id = :tenant LIMIT :limit"
+        statement = f"SELECT id FROM jobs WHERE {_PLACED} LIMIT :limit"
         return sorted(self._all(statement, limit=limit), key=lambda prompt: prompt.view.job.id)
 
     def waiting(self, limit: int) -> list[Prompt]:

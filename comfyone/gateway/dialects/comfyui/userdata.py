@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
@@ -138,12 +139,11 @@ async def get_setting(call: Call) -> Response:
 
 async def post_settings(call: Call) -> None:
     changes = decode(await call.bytes(), dict[str, Any])
-    await _save(call, {**await _settings(call), **changes})
+    await _change(call, changes)
 
 
 async def post_setting(call: Call) -> None:
-    value = decode(await call.bytes(), Any)
-    await _save(call, {**await _settings(call), call.path("id"): value})
+    await _change(call, {call.path("id"): decode(await call.bytes(), Any)})
 
 
 async def _settings(call: Call) -> dict[str, Any]:
@@ -153,18 +153,23 @@ async def _settings(call: Call) -> dict[str, Any]:
         if fault.slug != "not_found":
             raise
         return {}
-    raw = content if isinstance(content, bytes) else content.read_bytes()
+    return _read(content if isinstance(content, bytes) else await asyncio.to_thread(content.read_bytes))
+
+
+async def _change(call: Call, changes: dict[str, Any]) -> None:
+    """The page sends many of these at once."""
+
+    def changed(content: bytes | None) -> bytes:
+        return msgspec.json.encode({**_read(content or b"{}"), **changes})
+
+    await call.services.folders.change(call.principal, Folder.USERDATA, SETTINGS, changed)
+
+
+def _read(content: bytes) -> dict[str, Any]:
     try:
-        return msgspec.json.decode(raw, type=dict[str, Any])
+        return msgspec.json.decode(content, type=dict[str, Any])
     except (msgspec.DecodeError, UnicodeDecodeError):  # it may be written as any file
         return {}
-
-
-async def _save(call: Call, settings: dict[str, Any]) -> None:
-    async def content() -> AsyncIterator[bytes]:
-        yield msgspec.json.encode(settings)
-
-    await call.services.folders.store(call.principal, Folder.USERDATA, SETTINGS, content())
 
 
 async def get_users(_: Call) -> Any:
