@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fcntl
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp
+from starlette.websockets import WebSocket
 
 from comfyone.errors import ComfyOneError
 from comfyone.gateway.blobs.local import LocalBlobs
@@ -22,6 +23,7 @@ from comfyone.gateway.dialects.comfyone_v1.codec import V1Codec
 from comfyone.gateway.dialects.comfyone_v1.messages import job_message, trial_message
 from comfyone.gateway.dialects.comfyone_v1.socket import V1Socket
 from comfyone.gateway.dialects.comfyui.codec import ComfyUICodec
+from comfyone.gateway.dialects.comfyui.socket import NativeSocket
 from comfyone.gateway.dialects.comfyui.web import page_routes
 from comfyone.gateway.dialects.docs_page import docs_page
 from comfyone.gateway.dialects.edge import Edge
@@ -214,7 +216,15 @@ def _default_policy(settings: GatewaySettings) -> TenantPolicy:
 def create_app(gateway: Gateway) -> ASGIApp:
     """The HTTP side of a running gateway: every dialect on one port."""
     settings, services = gateway.settings, gateway.services
-    sockets = {"/v1/ws": V1Socket(gateway.authenticator, services.jobs, settings.max_sockets)}
+    native = NativeSocket(
+        gateway.authenticator,
+        services.jobs,
+        services.dispatcher.snapshot,
+        most=settings.max_sockets,
+        max_upload=settings.max_upload,
+    )
+    v1 = V1Socket(gateway.authenticator, services.jobs, settings.max_sockets)
+    sockets: dict[str, Callable[[WebSocket], Awaitable[None]]] = {"/v1/ws": v1, "/ws": native, "/api/ws": native}
     pages = _pages(openapi_document(DIALECTS, version("comfyone")))
     served = (*DIALECTS, Dialect(pages, V1Codec(), sockets=sockets), Dialect(page_routes(), ComfyUICodec()))
     server = Server(served, gateway.authenticator, services, settings.max_body)

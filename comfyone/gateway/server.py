@@ -93,6 +93,7 @@ async def _serve(settings: GatewaySettings) -> list[int]:
                 loop="none",
                 http=_Http,
                 ws_max_size=64 * 1024,
+                ws_per_message_deflate=False,  # pictures would keep the loop busy for nothing
                 timeout_graceful_shutdown=5,
                 server_header=False,
                 date_header=False,

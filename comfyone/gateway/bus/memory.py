@@ -16,7 +16,7 @@ MAX_PASSING = 256
 """Passing events that wait for a slow listener; older ones make room, previews before any other."""
 
 MAX_NUMBERED = 50_000
-"""Numbered events that wait for a listener. Past it the listener is cut off, and resumes by number."""
+"""Numbered events and messages that wait for a listener. Past it the listener is cut off, and resumes by number."""
 
 MAX_PREVIEWS = 4 * 1024 * 1024
 """Bytes of previews that wait for one listener."""
@@ -36,9 +36,10 @@ class Room:
 
 
 class Subscription:
-    """One listener. Iterating yields numbered events always and in order, passing ones as far as there was room.
+    """One listener. Iterating yields numbered events and messages always and in order, other passing ones as far as there was
+    room.
 
-    Of each kind of passing event it holds the newest of a job, in the place where that one came. It hears of one tenant,
+    Of each kind of these it holds the newest of a job, in the place where that one came. It hears of one tenant,
     and of passing events only the kinds that it asked for. It ends when it fell too far behind, or the gateway stops.
     """
 
@@ -57,7 +58,7 @@ class Subscription:
     def offer(self, event: JobEvent) -> None:
         if self._closed or event.tenant_id != self.tenant_id:
             return
-        if event.number is not None:
+        if event.number is not None or (event.type == Passing.MESSAGE and event.type in self.passing):
             self._keep(event)
         elif event.type == Passing.PREVIEW and event.type in self.passing:
             self._show(event)

@@ -243,6 +243,7 @@ class Run:
     def hear(self, hint: Hint) -> None:
         self._heard = self._heard or hint.kind is not HintKind.CONNECTED
         self._moved_at = time.monotonic()
+        self._relay(hint)
         match hint.kind:
             case HintKind.BEGUN:
                 self._begin()
@@ -293,6 +294,15 @@ class Run:
         if hint.preview and self._told and any(self._tools.bus.has_listeners(id, Passing.PREVIEW) for id in topics):
             data = {"mime": hint.preview.mime, "node_id": hint.node_id, "data": bytes(hint.preview.content)}
             self._pass_on(Passing.PREVIEW, data)
+
+    def _relay(self, hint: Hint) -> None:
+        """Passes what the server said on to those who understand its own words: most of the time there are none."""
+        if self.job.tenant_id not in self._tools.bus.audience(Passing.MESSAGE):
+            return
+        if hint.kind is HintKind.ENDING and hint.message and self._link.backend.shared:
+            hint = replace(hint, message={**hint.message, "data": {**hint.message["data"], "traceback": []}})
+        if hint.message or hint.preview or hint.text:
+            self._pass_on(Passing.MESSAGE, {"hint": hint})
 
     def _pass_on(self, type_: Passing, data: dict[str, Any]) -> None:
         self._tools.bus.publish(JobEvent(self.job.tenant_id, self.job.id, None, type_, time.time(), data))

@@ -68,6 +68,7 @@ class HintKind(Enum):
     PROGRESS = auto()  # nodes are done or under way
     OUTPUT = auto()  # a node reported its output
     PREVIEW = auto()  # a picture of what a node is making
+    TEXT = auto()  # a node says something
     ENDING = auto()  # the end was announced; the history may not have it yet
     OVER = auto()  # the history has it
 
@@ -83,7 +84,11 @@ class Preview:
 @dataclass(frozen=True, slots=True)
 class Hint:
     """One message of the socket. ``done`` are nodes that need no more work, ``fractions`` the share done of others, ``step``
-    the steps done of the node that is under way, and of how many."""
+    the steps done of the node that is under way, and of how many.
+
+    ``message`` is what was said, as it was said, of a preview what came with the picture; ``text`` the frame in which a node
+    said something. They are for those who understand the server's own words.
+    """
 
     kind: HintKind
     prompt_id: str | None = None
@@ -93,6 +98,8 @@ class Hint:
     step: tuple[float, float] | None = None
     produced: tuple[Produced, ...] = ()
     preview: Preview | None = None
+    message: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
+    text: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

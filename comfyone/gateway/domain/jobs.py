@@ -48,6 +48,7 @@ class Passing(StrEnum):
     PROGRESS = "progress"  # {"percent", "node_id", "nodes_done", "nodes_total", "step", "steps"}
     POSITION = "position"  # {"position", "eta"}
     CANCELLING = "cancelling"  # {}: it is to be stopped on its backend
+    MESSAGE = "message"  # {"hint"}: what the server said in its own words; none is left out
     PREVIEW = "preview"  # {"mime", "node_id", "data"}: a picture of what is being made, as bytes
 
 

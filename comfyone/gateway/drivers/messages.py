@@ -46,35 +46,37 @@ def hint_of(message: Mapping[str, Any]) -> Hint | None:
     node = data.get("display_node") or data.get("node")
     match message.get("type"):
         case "execution_start":
-            return Hint(HintKind.BEGUN, prompt_id)
+            return Hint(HintKind.BEGUN, prompt_id, message=message)
         case "execution_cached":
-            return Hint(HintKind.PROGRESS, prompt_id, done=frozenset(data.get("nodes") or ()))
+            return Hint(HintKind.PROGRESS, prompt_id, done=frozenset(data.get("nodes") or ()), message=message)
         case "executing" if data.get("node") is None:
             return Hint(HintKind.OVER, prompt_id)
         case "executing":
-            return Hint(HintKind.PROGRESS, prompt_id, node_id=str(node))
+            return Hint(HintKind.PROGRESS, prompt_id, node_id=str(node), message=message)
         case "progress":
-            fractions = {str(node): _fraction(data)}
-            return Hint(HintKind.PROGRESS, prompt_id, fractions=fractions, node_id=node, step=_step(data))
+            shares, step = {str(node): _fraction(data)}, _step(data)
+            return Hint(HintKind.PROGRESS, prompt_id, fractions=shares, node_id=node, step=step, message=message)
         case "progress_state":
-            return _progress_state(prompt_id, data.get("nodes") or {})
+            return _progress_state(prompt_id, data.get("nodes") or {}, message)
         case "executed":
             produced = tuple(produced_of(str(node), data.get("output") or {}))
             done = frozenset({str(data.get("node"))})  # not the node that it is shown at, which may have more to do
-            return Hint(HintKind.OUTPUT, prompt_id, done=done, node_id=node, produced=produced)
+            return Hint(HintKind.OUTPUT, prompt_id, done=done, node_id=node, produced=produced, message=message)
         case "execution_success" | "execution_error" | "execution_interrupted":
-            return Hint(HintKind.ENDING, prompt_id)
+            return Hint(HintKind.ENDING, prompt_id, message=message)
     return None
 
 
-def _progress_state(prompt_id: str, nodes: Mapping[str, Mapping[str, Any]]) -> Hint:
+def _progress_state(prompt_id: str, nodes: Mapping[str, Mapping[str, Any]], message: Mapping[str, Any]) -> Hint:
     done = frozenset(node_id for node_id, state in nodes.items() if state.get("state") == "finished")
     fractions = {node_id: _fraction(state) for node_id, state in nodes.items() if state.get("state") == "running"}
     node_id = next(iter(fractions), None)
     step = _step(nodes[node_id]) if node_id else None
     # a node that counts no steps is told as none of one
     counted = step if step and step[1] != 1 else None
-    return Hint(HintKind.PROGRESS, prompt_id, done=done, fractions=fractions, node_id=node_id, step=counted)
+    return Hint(
+        HintKind.PROGRESS, prompt_id, done=done, fractions=fractions, node_id=node_id, step=counted, message=message
+    )
 
 
 def _fraction(data: Mapping[str, Any]) -> float:

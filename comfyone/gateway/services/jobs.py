@@ -217,6 +217,21 @@ class Jobs:
             async for event in live:
                 yield event
 
+    async def relayed(self, principal: Principal) -> AsyncGenerator[list[str] | JobEvent]:
+        """The ids of a tenant's jobs that have not ended; and then all that happens to its jobs, what servers say of them in
+        their own words too."""
+        principal.require(Scope.JOBS)
+        tenant_id = principal.tenant_id
+        with self._bus.subscribe(tenant_id, tenant_id=tenant_id, passing={Passing.MESSAGE}) as live:
+            yield await self._store.read(lambda session: session.tenant(tenant_id).open_jobs())
+            async for event in live:
+                yield event
+
+    async def placed_for(self, principal: Principal, client_id: str) -> list[str]:
+        """The ids of the jobs with this client id that backends have, the latest last."""
+        principal.require(Scope.JOBS)
+        return await self._store.read(lambda session: session.tenant(principal.tenant_id).placed_for(client_id))
+
 
 def _passing(previews: bool) -> frozenset[Passing]:
     return TOLD | {Passing.PREVIEW} if previews else TOLD

@@ -9,7 +9,7 @@ from comfyone.gateway.domain.jobs import NewJob, Origin
 from comfyone.gateway.storage.rows import json_text
 from comfyone.gateway.storage.sql import Sql
 
-__all__ = ["add_origin", "check_prompt_id", "front_rank", "job_of_prompt", "origin_of"]
+__all__ = ["add_origin", "check_prompt_id", "front_rank", "job_of_prompt", "origin_of", "placed_for"]
 
 _targets = msgspec.json.Decoder(tuple[str, ...])
 
@@ -64,6 +64,16 @@ def job_of_prompt(sql: Sql, tenant_id: str, prompt_id: str) -> str | None:
         row = sql.one("SELECT id FROM jobs WHERE id = ? AND tenant_id = ?", (prompt_id, tenant_id))
         found = row[0] if row else None
     return found
+
+
+def placed_for(sql: Sql, tenant_id: str, client_id: str) -> list[str]:
+    """The ids of the tenant's jobs that backends have and whose messages go to this client, the latest last."""
+    rows = sql.all(
+        "SELECT j.id FROM jobs j JOIN job_origins o ON o.job_id = j.id WHERE j.state IN ('dispatched', 'running') "
+        "AND j.tenant_id = ? AND o.client_id = ? ORDER BY j.started_at, j.id",
+        (tenant_id, client_id),
+    )
+    return [row[0] for row in rows]
 
 
 def _job_with(sql: Sql, tenant_id: str, prompt_id: str) -> str | None:

@@ -16,7 +16,14 @@ from comfyone.gateway.domain.workflows import Workflow, unknown_workflow
 from comfyone.gateway.ports import MAX_POSITION, JobView, QueuedJob
 from comfyone.gateway.storage.apps import app_policy, set_app_policy
 from comfyone.gateway.storage.listing import add_metadata, metadata_of, page_of
-from comfyone.gateway.storage.origins import add_origin, check_prompt_id, front_rank, job_of_prompt, origin_of
+from comfyone.gateway.storage.origins import (
+    add_origin,
+    check_prompt_id,
+    front_rank,
+    job_of_prompt,
+    origin_of,
+    placed_for,
+)
 from comfyone.gateway.storage.rows import (
     ASSET,
     BACKEND,
@@ -452,6 +459,15 @@ class SqlTenantDoor:
         """What the caller said of a job in ComfyUI's own words, if it came in them."""
         self._job_row(job_id)
         return origin_of(self._sql, job_id)
+
+    def open_jobs(self) -> list[str]:
+        """The ids of the jobs that have not ended, as far as `MAX_POSITION` of those that wait and of those that backends
+        have."""
+        return [job.id for job in (*self.queue(MAX_POSITION), *self.placed())]
+
+    def placed_for(self, client_id: str) -> list[str]:
+        """The ids of the jobs that backends have and whose messages go to this client, the latest last."""
+        return placed_for(self._sql, self._tenant, client_id)
 
     def job_of_prompt(self, prompt_id: str) -> str:
         """The id of the job that is shown under a prompt id: the caller's own, or else the job's."""

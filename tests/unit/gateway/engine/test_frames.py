@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from comfyone.gateway.domain.evidence import Hint, HintKind
-from comfyone.gateway.drivers.frames import GREETING, MAX_PREVIEW, Frames
+from comfyone.gateway.drivers.frames import GREETING, MAX_PREVIEW, MAX_TEXT, Frames
 
 JPEG = b"\xff\xd8\xff\xe0 a picture"
 
@@ -67,7 +67,8 @@ def test_a_plain_preview_belongs_to_the_prompt_that_spoke_last() -> None:
         b"",
         b"\0\0",
         struct.pack(">I", 4),
-        struct.pack(">II", 3, 1) + b"a text",
+        struct.pack(">I", 5) + b"what is this",
+        struct.pack(">II", 3, 1) + bytes(MAX_TEXT),
         plain(b""),
         plain(format_=7),
         plain(bytes(MAX_PREVIEW + 1)),
@@ -93,6 +94,17 @@ def test_the_largest_preview_is_shown_without_being_copied() -> None:
     assert hint is not None
     assert hint.preview is not None
     assert hint.preview.content.obj is frame
+
+
+def test_what_a_node_says_belongs_to_the_prompt_that_runs_and_to_nobody_after_its_end() -> None:
+    frames, said = Frames(), struct.pack(">II", 3, 1) + b"2a text"
+    assert frames.binary(said) is None
+    say(frames, "execution_start", prompt_id="p")
+    hint = frames.binary(said)
+    assert hint is not None
+    assert (hint.kind, hint.prompt_id, hint.text) == (HintKind.TEXT, "p", said)
+    say(frames, "executing", prompt_id="p", node=None)
+    assert frames.binary(said) is None
 
 
 @given(st.binary(max_size=200), st.text(max_size=50))
