@@ -226,7 +226,11 @@ def create_app(gateway: Gateway) -> ASGIApp:
     v1 = V1Socket(gateway.authenticator, services.jobs, settings.max_sockets)
     sockets: dict[str, Callable[[WebSocket], Awaitable[None]]] = {"/v1/ws": v1, "/ws": native, "/api/ws": native}
     pages = _pages(openapi_document(DIALECTS, version("comfyone")))
-    served = (*DIALECTS, Dialect(pages, V1Codec(), sockets=sockets), Dialect(page_routes(), ComfyUICodec()))
+    served = (
+        *DIALECTS,
+        Dialect(pages, V1Codec(), sockets=sockets, compressed=True),
+        Dialect(page_routes(), ComfyUICodec()),
+    )
     server = Server(served, gateway.authenticator, services, settings.max_body)
     return Edge(server, version("comfyone"), gateway.open_key)
 

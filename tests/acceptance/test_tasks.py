@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
+import subprocess
 import threading
 import time
 import uuid
 from collections.abc import Iterator
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,7 +25,9 @@ from tests.support.pictures import opened
 from tests.support.tasks import Tasks
 from tests.support.v1 import V1
 from tests.support.waiting import eventually
+from tests.support.wire import Wire
 
+NODE = shutil.which("node")
 UNKNOWN = "01a200a3-0000-7df5-84e2-7ffc46735000"
 
 
@@ -639,3 +645,82 @@ def test_many_poll_at_once(tasks: Tasks) -> None:
     for thread in threads:
         thread.join()
     assert ended == ["completed"] * 8
+
+
+JAVASCRIPT = """
+class ComfyLessClient {
+  constructor(baseUrl = 'http://localhost:8080') { this.baseUrl = baseUrl }
+  async call(path, options) { return (await fetch(this.baseUrl + '/api/v1/' + path, options)).json() }
+  submitTask(workflowId, payload, priority = 0) {
+    const body = JSON.stringify({ workflow_id: workflowId, priority, payload })
+    return this.call('tasks', { method: 'POST', headers: { 'Content-Type': 'application/json' }, body })
+  }
+  getTask(taskId) { return this.call('tasks/' + taskId) }
+  listWorkers() { return this.call('workers') }
+}
+const client = new ComfyLessClient(process.argv[2])
+const submitted = await client.submitTask('text_to_image_v1', { prompt: 'A beautiful landscape', steps: 2 }, 5)
+let task = submitted
+while (!['completed', 'failed', 'cancelled'].includes(task.status)) {
+  await new Promise((wake) => setTimeout(wake, 50))
+  task = await client.getTask(submitted.id)
+}
+console.log(JSON.stringify({ submitted, task, workers: await client.listWorkers() }))
+"""
+"""The calls of the documented JavaScript client."""
+
+
+@pytest.mark.seed("S3-61", "S3-62", "S3-63", "S3-64", "S3-65")
+@pytest.mark.skipif(NODE is None, reason="needs node")
+def test_the_documented_javascript_client_polls_a_task_to_its_end(shop: Tenant, painter: Tasks, tmp_path: Path) -> None:
+    program = tmp_path / "client.mjs"
+    program.write_text(JAVASCRIPT)
+    command = [str(NODE), str(program), f"{shop.url}/k/{shop.secret}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr.replace(shop.secret, "KEY")
+    told = json.loads(done.stdout)
+    assert told["task"]["id"] == told["submitted"]["id"]
+    assert (told["task"]["status"], told["task"]["priority"]) == ("completed", 5)
+    assert [worker["id"] for worker in told["workers"]] == [told["task"]["worker_id"]]
+
+
+# what the document advises
+
+
+@pytest.mark.seed("S3-72")
+def test_long_answers_are_compressed_for_whoever_takes_that(tasks: Tasks) -> None:
+    payload = {"3": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "x" * 90_000}}}
+    payload["1"] = tiny()["1"]
+    tasks.submit("w", payload)
+    for path, shrinks in (("/api/v1/tasks", True), ("/api/v1/openapi.yaml", True), ("/health", False)):
+        plain = tasks.raw("GET", path, headers={"Accept-Encoding": "identity"})
+        small = tasks.raw("GET", path, headers={"Accept-Encoding": "deflate;q=1, gzip;q=0.5"})
+        never = tasks.raw("GET", path, headers={"Accept-Encoding": "gzip;q=0"})
+        assert "Content-Encoding" not in plain.headers
+        assert "Content-Encoding" not in never.headers
+        assert (small.headers.get("Content-Encoding") == "gzip") is shrinks
+        assert (small.headers.get("Vary") == plain.headers.get("Vary") == "Accept-Encoding") is shrinks
+        assert (int(small.headers["Content-Length"]) < int(plain.headers["Content-Length"])) is shrinks
+    assert tasks.get("/api/v1/tasks")["tasks"][0]["payload"] == payload
+
+
+@pytest.mark.seed("S3-73")
+def test_a_result_is_fetched_once_and_then_only_asked_after(shop: Tenant, tasks: Tasks) -> None:
+    task = tasks.ended(tasks.submit("w", tiny())["id"])
+    first = shop.raw("GET", task["result"]["images"][0])
+    assert first.headers["Cache-Control"]
+    again = shop.raw("GET", task["result"]["images"][0], headers={"If-None-Match": first.headers["ETag"]})
+    assert (again.status_code, again.content) == (304, b"")
+
+
+@pytest.mark.seed("S3-69")
+def test_connections_are_kept_on_both_sides(acme: Tenant, lone: Sandbox) -> None:
+    acme.register(lone.url)
+    tasks = Tasks(acme)
+    with Wire(acme.url, acme.secret) as wire:  # one connection, many requests
+        for _ in range(3):
+            wire.head("GET", "/api/v1/workers")
+            assert wire.answer()[0] == 200
+    for _ in range(3):
+        tasks.ended(tasks.submit("w", tiny())["id"])
+    assert lone.sockets_opened == 1, "and one socket to the worker for all tasks"

@@ -19,10 +19,10 @@ from comfyone.gateway.dialects.tasks_v1.routes import TASK_ROUTES
 __all__ = ["DIALECTS"]
 
 DIALECTS = (
-    Dialect(V1_ROUTES, V1Codec(), ("/v1",)),
+    Dialect(V1_ROUTES, V1Codec(), ("/v1",), compressed=True),
     Dialect(REGISTRY_ROUTES, RegistryCodec()),
-    Dialect(ADMIN_ROUTES, V1Codec(), ("/admin",)),
+    Dialect(ADMIN_ROUTES, V1Codec(), ("/admin",), compressed=True),
     Dialect(V2_ROUTES, V2Codec(), ("/api/v2",)),
-    Dialect((*TASK_ROUTES, *DOCUMENT_ROUTES), TasksCodec(), ("/api/v1", "/health", "/ready")),
+    Dialect((*TASK_ROUTES, *DOCUMENT_ROUTES), TasksCodec(), ("/api/v1", "/health", "/ready"), compressed=True),
     Dialect(COMFYUI_ROUTES, ComfyUICodec(), ("/", "/api")),
 )

@@ -153,9 +153,10 @@ class Codec(Protocol):
 @dataclass(frozen=True, slots=True)
 class Dialect:
     """One vocabulary. What is asked for below one of its ``prefixes`` and is served by nobody, is refused in its words; the
-    longest prefix decides. ``sockets`` are its WebSockets by path."""
+    longest prefix decides. ``sockets`` are its WebSockets by path. Long answers may be ``compressed``."""
 
     routes: tuple[Route, ...]
     codec: Codec
     prefixes: tuple[str, ...] = ()
     sockets: Mapping[str, Callable[[WebSocket], Awaitable[None]]] = field(default_factory=dict)
+    compressed: bool = False

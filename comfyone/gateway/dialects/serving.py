@@ -17,6 +17,7 @@ from starlette.websockets import WebSocket, WebSocketClose
 
 from comfyone.errors import Fault
 from comfyone.gateway.dialects.bodies import read_body
+from comfyone.gateway.dialects.compression import compressed
 from comfyone.gateway.dialects.edge import key_of, request_id_of
 from comfyone.gateway.dialects.routing import Call, Codec, Dialect, Route
 from comfyone.gateway.domain.tenants import NOBODY
@@ -37,14 +38,16 @@ class _Ground:
 class _Service:
     """One route, served in the words of its dialect. It never raises."""
 
-    def __init__(self, route: Route, codec: Codec, ground: _Ground) -> None:
+    def __init__(self, route: Route, dialect: Dialect, ground: _Ground) -> None:
         self.route = route
-        self._codec = codec
+        self._codec = dialect.codec
+        self._compressed = dialect.compressed
         self._ground = ground
 
     async def __call__(self, request: Request) -> Response:
         try:
-            return await self._answer(request)
+            response = await self._answer(request)
+            return await compressed(request, response) if self._compressed else response
         except Fault as fault:
             return _refusal(self._codec, fault, request.scope)
         except Exception:  # noqa: BLE001 - the HTTP edge: no traceback leaves
@@ -154,7 +157,7 @@ def _places(dialects: Iterable[Dialect], ground: _Ground) -> dict[str, _Place]:
     rivals: dict[tuple[str, str], list[_Service]] = {}
     for dialect in dialects:
         for route in dialect.routes:
-            service = _Service(route, dialect.codec, ground)
+            service = _Service(route, dialect, ground)
             for method, path in route.places:
                 place = places.setdefault(path, _Place(path, dialect.codec))
                 here = rivals.setdefault((method, path), [])

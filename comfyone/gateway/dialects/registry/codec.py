@@ -44,8 +44,9 @@ class RegistryCodec:
         return Response(body, status, media_type="application/json")
 
     def failure(self, fault: Fault, request_id: str) -> Response:
-        general = fault.hint == FAULTS[fault.slug].hint  # and says nothing that this vocabulary's clients could use
-        text = fault.message if general else str(fault)
+        status = self.status(fault.slug)
+        mute = status == 200 and fault.hint == FAULTS[fault.slug].hint  # a general hint, in another vocabulary's words
+        text = fault.message if mute else str(fault)
         body = {
             "code": 1,
             "msg": text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + "…",
@@ -53,10 +54,10 @@ class RegistryCodec:
             "error": fault.slug,
             "request_id": request_id,
         }
-        response = Response(_encoder.encode(body), self.status(fault.slug), media_type="application/json")
+        response = Response(_encoder.encode(body), status, media_type="application/json")
         if fault.retry_after is not None:
             response.headers["Retry-After"] = str(max(1, round(fault.retry_after)))
-        if response.status_code == 401:
+        if status == 401:
             response.headers["WWW-Authenticate"] = 'Bearer realm="comfyone"'
         return response
 
