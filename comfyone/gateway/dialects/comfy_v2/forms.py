@@ -41,7 +41,7 @@ class Form:
         self._texts: dict[str, bytearray] = {}
         self._part, self._header, self._value = "", bytearray(), bytearray()
         self._parts = self._around = 0
-        self._seen = False
+        self._seen = self._whole = False
         self._ready: list[bytes] = []
         kind, options = parse_options_header(request.headers.get("content-type", ""))
         if kind != b"multipart/form-data" or not options.get(b"boundary"):
@@ -55,6 +55,7 @@ class Form:
             "on_header_end": self._on_header_end,
             "on_headers_finished": self._on_headers_finished,
             "on_part_data": self._on_part_data,
+            "on_end": self._on_end,
         }
         self._parser = MultipartParser(options[b"boundary"], callbacks)
 
@@ -91,7 +92,8 @@ class Form:
                 checked = True
             for chunk in ready:
                 yield chunk
-        self._parse(None)
+        if not self._whole:
+            raise _invalid("the upload ended early")
         if not self._seen:
             raise _invalid("the form has no part named 'file'")
         self.described()
@@ -103,15 +105,12 @@ class Form:
         except ClientDisconnect as error:
             raise _invalid("the upload ended early") from error
 
-    def _parse(self, piece: bytes | None) -> None:
-        """``None``: the body is over."""
+    def _parse(self, piece: bytes) -> None:
         try:
-            if piece is None:
-                self._parser.finalize()
-            elif piece:
+            if piece:
                 self._parser.write(piece)
         except MultipartParseError as error:
-            raise _invalid("the multipart body is broken, or ended early") from error
+            raise _invalid("the multipart body is broken") from error
 
     def _text(self, name: str) -> str | None:
         if name not in self._texts:
@@ -150,6 +149,9 @@ class Form:
             self._ready.append(bytes(data[start:end]))
         else:
             self._note(self._texts[self._part], data[start:end])
+
+    def _on_end(self) -> None:
+        self._whole = True
 
 
 def file_name(path: str | None) -> str:

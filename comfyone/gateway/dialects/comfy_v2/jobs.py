@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -11,6 +13,7 @@ from starlette.responses import Response
 
 from comfyone.errors import Fault
 from comfyone.gateway.dialects.bodies import decode
+from comfyone.gateway.dialects.comfy_v2.checks import check_workflow
 from comfyone.gateway.dialects.comfy_v2.cursors import Listing
 from comfyone.gateway.dialects.comfy_v2.events import story_of
 from comfyone.gateway.dialects.comfy_v2.faults import Refusal
@@ -41,6 +44,9 @@ MAX_KEY = 255
 MAX_PRIORITY = 1_000_000
 MAX_PAGE = 100
 PARTNER_KEY = "api_key_comfy_org"
+LARGE = 256 * 1024
+"""Bytes of a body from which its workflow is looked at beside the event loop."""
+
 RESERVED = ("webhook_url", "inputs")
 
 
@@ -58,12 +64,15 @@ class V2JobBody(msgspec.Struct, frozen=True):
 
 
 async def submit_job(call: Call) -> V2Job:
-    body = decode(await call.bytes(), dict[str, Any])
+    raw = await call.bytes()
+    body = decode(raw, dict[str, Any])
     key = _key_of(call)
     metadata, secrets = _metadata_of(body), _secrets_of(body.get("extra_data"))
     workflow = _workflow_of(body)
     await _place_assets(call, workflow)
     graph = await _named_files_placed(call, workflow)
+    catalog = await call.services.node_info.catalog(call.principal)
+    await (asyncio.to_thread if len(raw) > LARGE else _at_once)(check_workflow, graph, catalog)
     submission = Submission(
         graph=graph,
         raw=msgspec.json.encode(graph),
@@ -156,6 +165,10 @@ def engine_priority(wished: int) -> int:
     size = abs(wished)
     steps = size if size <= 10 else 10 + math.ceil(2 * math.log10(size / 10) - 1e-9)
     return steps if wished > 0 else -steps
+
+
+async def _at_once(check: Callable[..., None], *arguments: Any) -> None:
+    check(*arguments)
 
 
 def _key_of(call: Call) -> str | None:
