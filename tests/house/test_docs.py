@@ -24,10 +24,10 @@ from PIL import Image, ImageChops
 
 from comfyone.cli.main import app
 from comfyone.gateway.dialects.admin_v1.routes import ADMIN_ROUTES
-from comfyone.gateway.dialects.comfyone_v1.codec import V1Codec
 from comfyone.gateway.dialects.comfyone_v1.routes import ROUTES
-from comfyone.gateway.dialects.openapi import openapi_document
-from comfyone.gateway.dialects.routing import Dialect, Route
+from comfyone.gateway.dialects.registry.routes import REGISTRY_ROUTES
+from comfyone.gateway.dialects.routing import Route
+from comfyone.gateway.dialects.tasks_v1.routes import TASK_ROUTES
 from comfyone.gateway.domain.tenants import Scope, TenantPolicy
 from comfyone.graph.files import load_graph
 from comfyone.graph.validate import validate
@@ -165,15 +165,22 @@ def test_every_settings_file_in_the_documents_is_taken(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("page", "routes", "more"),
-    [("v1", ROUTES, {"/v1/ws"}), ("admin", ADMIN_ROUTES, set())],  # a socket is no operation of HTTP
-    ids=["v1", "admin"],
+    [
+        ("v1", ROUTES, {"/v1/ws"}),  # a socket is no operation of HTTP
+        ("admin", ADMIN_ROUTES, set()),
+        ("registry", REGISTRY_ROUTES, {"/v1/backends/{}"}),  # of v1, whose backends they are
+        ("tasks", TASK_ROUTES, {"/api/v1/openapi.json", "/api/v1/openapi.yaml"}),
+    ],
+    ids=["v1", "admin", "registry", "tasks"],
 )
 def test_the_reference_of_the_wire_names_every_route_and_no_other(
     page: str, routes: tuple[Route, ...], more: set[str]
 ) -> None:
     text = (ROOT / "docs" / "reference" / f"{page}.md").read_text()
-    named = {parameters(path) for path in re.findall(r"[` ]((?:/admin)?/v1/[\w/{}]*[\w}])[`?]", text)}
-    served = {parameters(path) for path in openapi_document([Dialect(routes, V1Codec())], "0")["paths"]}
+    named = {
+        parameters(path) for path in re.findall(r"[` ]((?:/admin|/api)?/v1/[\w/{}.]*[\w}]|/health|/ready)[`?]", text)
+    }
+    served = {parameters(re.sub(r":\w+}", "}", path)) for route in routes for _, path in route.places}
     assert served - named == set()
     assert named - served <= more
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from comfyone.emulator import Sandbox
 from tests.acceptance.engine.conftest import MakeLab
 from tests.acceptance.engine.inside import QUICK, open_inside, soon
@@ -48,6 +50,7 @@ def test_a_backend_that_lost_a_job_gets_no_more_until_a_probe_is_good(lab: MakeL
     assert {here.submit(tiny(color=color)).wait(40).backend for color in range(4)} == {"s0", "s1"}
 
 
+@pytest.mark.seed("S3-71")
 def test_calls_that_fail_again_and_again_quarantine_a_backend_and_its_job_is_not_lost(lab: MakeLab) -> None:
     here = lab()
     job = here.submit(sleeping(1.0, color=0x040506))

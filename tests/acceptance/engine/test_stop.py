@@ -14,6 +14,7 @@ from tests.acceptance.engine.lab import color_of, eventually
 from tests.graphs import slow
 
 
+@pytest.mark.seed("S3-87")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_stop_while_a_job_runs_is_quick_and_the_job_finishes_after_the_restart(
     own_lab: MakeLab, number: signal.Signals
