@@ -274,6 +274,17 @@ def test_a_job_goes_to_the_app_that_it_names(registry: Registry, acme: Tenant, s
         registry.data("DELETE", "/v1/img2img/backends/b")
 
 
+@pytest.mark.parametrize("path", ["%00", "%F0%9F%A6%89", "..", "a%2Fb", "x" * 3000, "%ff", "a b"])
+def test_odd_ids_name_nothing_and_break_nothing(registry: Registry, sandbox: Sandbox, path: str) -> None:
+    registry.add("txt2img", "a", url=sandbox.url)
+    for target in (f"/v1/{path}/backends/all", f"/v1/{path}/policy", f"/v1/{path}/backends"):
+        if path != ".." and "%2F" not in path:
+            assert registry.refused("GET", target)["error"] == "not_found"
+    assert registry.refused("PATCH", f"/v1/txt2img/backends/{path}-?state=down")["error"] == "not_found"
+    assert registry.refused("PATCH", f"/v1/txt2img/backends/a/app?new_app_id={path}")["error"] == "invalid_body"
+    assert registry.chosen("txt2img") == ["a"]
+
+
 # who may
 
 

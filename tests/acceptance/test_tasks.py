@@ -87,7 +87,7 @@ def test_values_are_results_too(tasks: Tasks) -> None:
     assert task["result"]["images"] == []
 
 
-@pytest.mark.seed("S3-27", "S3-32", "S3-33")
+@pytest.mark.seed("S3-27", "S3-33", "S3-34")
 def test_a_running_task_is_seen_on_its_worker(tasks: Tasks) -> None:
     (idle,) = tasks.get("/api/v1/workers")
     assert (idle["status"], idle["current_task_id"]) == ("idle", None)
@@ -107,6 +107,7 @@ def test_a_failed_prompt_is_a_failed_task_that_says_why(tasks: Tasks) -> None:
     task = tasks.ended(tasks.submit("broken", failing("the lamp is out"))["id"])
     assert task["status"] == "failed"
     assert "the lamp is out" in task["error"]
+    assert "node 2, TestFail" in task["error"]
     assert task["result"] is None
     assert tasks.task(task["id"])["error"] == task["error"]
 
@@ -383,6 +384,22 @@ def test_the_words_for_workers_and_how_many_there_are_of_each(acme: Tenant, sand
     }  # fmt: skip
 
 
+@pytest.mark.seed("S3-32")
+def test_a_worker_of_which_nothing_is_known_yet_is_starting(tmp_path: Path, lone: Sandbox) -> None:
+    with GatewayProcess(tmp_path / "state") as gateway:
+        v1 = V1(gateway.url, gateway.key())
+        v1.register(lone.url)
+        gateway.stop()
+        lone.set(slow_requests={"/ws": 4.0})
+        gateway.start()
+        tasks = Tasks(v1)
+        (worker,) = tasks.get("/api/v1/workers")
+        assert (worker["status"], worker["health_status"], worker["started_at"]) == ("starting", False, None)
+        assert tasks.get("/api/v1/workers/metrics")["starting_workers"] == 1
+        eventually(lambda: tasks.get("/api/v1/workers")[0]["status"] == "idle", 20)
+        v1.close()
+
+
 def test_of_a_shared_worker_a_tenant_sees_neither_where_it_is_nor_who_else_is_there(
     gateway: GatewayProcess, acme: Tenant, rival: Tenant, lone: Sandbox
 ) -> None:
@@ -533,6 +550,34 @@ def test_a_full_queue_says_when_to_come_back(tmp_path: Any, sandbox: Sandbox) ->
 )
 def test_a_graph_that_is_none_is_refused(tasks: Tasks, payload: Any) -> None:
     assert tasks.refused(400, "POST", "/api/v1/tasks", json={"workflow_id": "w", "payload": payload})["message"]
+
+
+def test_a_list_of_large_payloads_is_cut_and_still_counts_all(tmp_path: Path, sandbox: Sandbox) -> None:
+    with GatewayProcess(tmp_path / "state") as gateway:
+        v1 = V1(gateway.url, gateway.key())
+        v1.register("off", url=sandbox.url, state="down")
+        tasks = Tasks(v1)
+        graph = {**tiny(), "4": speaking("x" * 12_000_000)["1"]}
+        ids = [tasks.submit("w", graph)["id"] for _ in range(4)]
+        first = tasks.get("/api/v1/tasks")
+        assert ([task["id"] for task in first["tasks"]], first["count"]) == (ids[:0:-1], 4)
+        rest = tasks.get("/api/v1/tasks?offset=3")
+        assert ([task["id"] for task in rest["tasks"]], rest["count"]) == (ids[:1], 4)
+        v1.close()
+
+
+@pytest.mark.parametrize("query", ["limit=9" + "9" * 30, "offset=9" + "9" * 30, "offset=" + "9" * 5000])
+def test_numbers_beyond_all_counts_break_nothing(tasks: Tasks, query: str) -> None:
+    assert tasks.raw("GET", f"/api/v1/tasks?{query}").status_code in (200, 400)
+
+
+@pytest.mark.parametrize("body", [
+    b'{"workflow_id": "\\ud800", "payload": {}}', b'{"workflow_id": "a\\u0000b", "payload": {"prompt": "x"}}',
+    b'{"workflow_id": "w", "payload": {"1": {"class_type": 1}}}', b'{"workflow_id": "w", "payload": {"": {"class_type": ""}}}',
+    b'{"workflow_id": "w", "payload": {"\\udfff": 1}}', b'{"workflow_id": "w", "payload": ' + b'{"a":' * 2000 + b"1" + b"}" * 2001,
+])  # fmt: skip
+def test_odd_bodies_are_refused_and_break_nothing(tasks: Tasks, body: bytes) -> None:
+    assert tasks.raw("POST", "/api/v1/tasks", data=body).status_code in (400, 404)
 
 
 def test_a_repeat_under_the_same_key_is_the_same_task(tasks: Tasks) -> None:

@@ -20,6 +20,9 @@ from comfyone.gateway.services.accounts import Authenticator
 
 __all__ = ["Call", "Codec", "Dialect", "Query", "Route", "Schema"]
 
+MAX_NUMBER = 2**53
+"""The largest number that a query means, where nothing smaller is said: no count comes near it, and the state can hold it."""
+
 Schema = dict[str, Any]
 """A JSON Schema."""
 
@@ -129,7 +132,7 @@ class Call:
                 f"?{name}={text[:40]} is not a {query.type.__name__} of at least {query.minimum}",
                 field=name,
             )
-        return value if query.maximum is None else min(value, query.maximum)
+        return min(value, MAX_NUMBER if query.maximum is None else query.maximum)
 
 
 class Codec(Protocol):

@@ -10,6 +10,10 @@ from comfyone.gateway.storage.sql import Sql
 __all__ = ["add_task", "at_work", "count", "tally", "tasks_of"]
 
 
+MAX_BYTES = 32 * 1024 * 1024
+"""Bytes of payloads after which no more are read at once."""
+
+
 def add_task(sql: Sql, job_id: str, task: Task) -> None:
     sql.run(
         "INSERT INTO job_tasks (job_id, workflow_id, payload) VALUES (?, ?, ?)",
@@ -18,15 +22,21 @@ def add_task(sql: Sql, job_id: str, task: Task) -> None:
 
 
 def tasks_of(sql: Sql, tenant_id: str, job_ids: Sequence[str]) -> dict[str, Task]:
-    """How jobs were asked for, by id. Those that came otherwise have the workflow and values, or the graph, that they run."""
-    marks = ", ".join("?" * len(job_ids))
-    rows = sql.all(
+    """How jobs were asked for, by id, the newest first and as many as memory should hold. Those that came otherwise have the
+    workflow and values, or the graph, that they run."""
+    marks, size, tasks = ", ".join("?" * len(job_ids)), 0, dict[str, Task]()
+    rows = sql.each(
         "SELECT j.id, COALESCE(t.workflow_id, j.workflow_id, ''), COALESCE(t.payload, g.graph, j.input_values) "
         "FROM jobs j LEFT JOIN job_tasks t ON t.job_id = j.id LEFT JOIN job_graphs g ON g.job_id = j.id "
-        f"WHERE j.id IN ({marks}) AND j.tenant_id = ?",
+        f"WHERE j.id IN ({marks}) AND j.tenant_id = ? ORDER BY j.id DESC",
         (*job_ids, tenant_id),
     )
-    return {job_id: Task(workflow_id, payload) for job_id, workflow_id, payload in rows}
+    for job_id, workflow_id, payload in rows:
+        tasks[job_id] = Task(workflow_id, payload)
+        size += len(payload)
+        if size > MAX_BYTES:
+            break
+    return tasks
 
 
 def at_work(sql: Sql, tenant_id: str) -> dict[str, str]:

@@ -12,7 +12,7 @@ from comfyone.gateway.dialects.downloads import asset_url
 from comfyone.gateway.dialects.moments import moment, moment_or_none
 from comfyone.gateway.domain.backends import BackendState, Condition
 from comfyone.gateway.domain.files import Output
-from comfyone.gateway.domain.jobs import JobState, Task
+from comfyone.gateway.domain.jobs import Failure, JobState, Task
 from comfyone.gateway.ports import JobView
 from comfyone.gateway.services.backends import SeenBackend
 
@@ -182,10 +182,15 @@ def task_response(view: JobView, task: Task, max_retries: int) -> TaskResponse:
         started_at=moment_or_none(job.started_at),
         completed_at=moment_or_none(job.finished_at),
         result=_result(view) if job.state is JobState.SUCCEEDED else None,
-        error=job.error.message if job.error else None,
+        error=_error(job.error) if job.error else None,
         retry_count=max(job.attempt - 1, 0),
         max_retries=max_retries,
     )
+
+
+def _error(error: Failure) -> str:
+    place = f" (node {error.node_id}, {error.node_type})" if error.node_id and error.node_type else ""
+    return error.message + place
 
 
 def _result(view: JobView) -> TaskResult:

@@ -81,7 +81,7 @@ async def list_tasks(call: Call) -> TaskList:
     )
     tasks = await _tasks(call, views)
     past = call.number("offset") + len(tasks)
-    whole = len(tasks) < call.number("limit") and (tasks or not call.number("offset"))
+    whole = len(tasks) == len(views) < call.number("limit") and (tasks or not call.number("offset"))
     return TaskList(tasks, past if whole else await call.services.tasks.count(call.principal, states))
 
 
@@ -92,15 +92,16 @@ async def get_task(call: Call) -> TaskResponse:
 async def cancel_task(call: Call) -> Message:
     job_id = call.path("id")
     try:
-        state = (await call.services.jobs.get(call.principal, job_id)).job.state
-        if state not in TERMINAL:
-            await call.services.jobs.cancel(call.principal, job_id)
-            state = (await call.services.jobs.get(call.principal, job_id, STOPPING)).job.state
-            if state not in (JobState.SUCCEEDED, JobState.FAILED):  # it may have ended before it was stopped
-                return Message("Task cancelled successfully")
+        await call.services.jobs.cancel(call.principal, job_id)
+        wait, ended = STOPPING, TERMINAL - {JobState.CANCELLED}  # it may have ended before it was stopped
     except Fault as fault:
-        raise _known(fault) from fault
-    raise Fault("job_finished", f"Task cannot be cancelled: it is {STATUS[state]}")
+        if fault.slug != "job_finished":
+            raise _known(fault) from fault
+        wait, ended = 0.0, TERMINAL
+    state = (await call.services.jobs.get(call.principal, job_id, wait)).job.state
+    if state in ended:
+        raise Fault("job_finished", f"Task cannot be cancelled: it is {STATUS[state]}")
+    return Message("Task cancelled successfully")
 
 
 async def _task(call: Call, job_id: str) -> TaskResponse:
