@@ -169,7 +169,8 @@ class MemoryBus:
         return any(passing is None or passing in listener.passing for listener in listeners)
 
     def audience(self, passing: str) -> Set[str]:
-        return self._audience.get(passing, Counter()).keys()
+        tenants = self._audience.get(passing)
+        return tenants.keys() if tenants else frozenset()
 
     def close(self) -> None:
         """Ends the iteration of every listener, also of those who come later."""

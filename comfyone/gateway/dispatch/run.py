@@ -278,7 +278,7 @@ class Run:
             self._collector.start(hint.produced)
         if hint.kind is HintKind.PROGRESS:
             self._progress.turn_to(hint.node_id, hint.step)
-        grown = self._progress.update(hint.done, hint.fractions)
+        grown = bool(hint.done or hint.fractions) and self._progress.update(hint.done, hint.fractions)
         now = time.monotonic()
         if grown and self._told and now - self._progress_at >= PROGRESS_INTERVAL:
             self._progress_at = now
@@ -296,8 +296,9 @@ class Run:
             self._pass_on(Passing.PREVIEW, data)
 
     def _relay(self, hint: Hint) -> None:
-        """Passes what the server said on to those who understand its own words: most of the time there are none."""
-        if self.job.tenant_id not in self._tools.bus.audience(Passing.MESSAGE):
+        """Passes what the server said on to those who understand its own words: most of the time there are none, and of
+        stored workflows never."""
+        if self.job.workflow_id is not None or self.job.tenant_id not in self._tools.bus.audience(Passing.MESSAGE):
             return
         if hint.kind is HintKind.ENDING and hint.message and self._link.backend.shared:
             hint = replace(hint, message={**hint.message, "data": {**hint.message["data"], "traceback": []}})

@@ -146,6 +146,10 @@ class TenantOnStage:
         assert job.state in TERMINAL, job.state
         return job
 
+    async def learned(self) -> None:
+        """Until it is known what the backends can do."""
+        assert await self._services.dispatcher.known_classes(self._principal.tenant_id, PATIENCE) is not None
+
     async def cancel(self, job_id: str) -> None:
         await self._services.jobs.cancel(self._principal, job_id)
 

@@ -151,9 +151,11 @@ class Relay:
             ear.tell(hint.message["type"], addressed(hint.message, prompt.job_id, prompt.prompt_id))
 
     async def _end(self, event: JobEvent) -> None:
+        self._open.discard(event.job_id)
+        if event.data.get("workflow"):  # a stored one is nobody's prompt
+            return self._tell_status()
         prompt = await self._prompt(event.job_id)
         del self._prompts[event.job_id]
-        self._open.discard(event.job_id)
         ear = self._ears.get(prompt.client_id) if prompt.client_id is not None else None
         end = await self._ending(event, prompt) if ear else None
         if ear and end:

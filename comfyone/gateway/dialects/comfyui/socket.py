@@ -18,20 +18,16 @@ from comfyone.errors import Fault
 from comfyone.gateway.dialects.comfyui.frames import message
 from comfyone.gateway.dialects.comfyui.outbox import Outbox, Room
 from comfyone.gateway.dialects.comfyui.relay import Ear, Relay
+from comfyone.gateway.dialects.comfyui.system import FEATURES
 from comfyone.gateway.dialects.edge import key_of
 from comfyone.gateway.domain.progress import Snapshot
 from comfyone.gateway.domain.tenants import Principal, Scope
 from comfyone.gateway.services.accounts import Authenticator
 from comfyone.gateway.services.jobs import Jobs
 
-__all__ = ["NativeSocket", "features"]
+__all__ = ["NativeSocket"]
 
 GOING_AWAY, UNAUTHORIZED, TOO_MANY = 1001, 4401, 4429
-
-
-def features(max_upload: int) -> dict[str, Any]:
-    """What a client may count on, as it is told in the handshake and by ``GET /features``."""
-    return {"supports_preview_metadata": True, "max_upload_size": max_upload}
 
 
 class NativeSocket:
@@ -50,7 +46,7 @@ class NativeSocket:
         self._jobs = jobs
         self._snapshot = snapshot
         self._most = most
-        self._features = features(max_upload)
+        self._features = {**FEATURES, "max_upload_size": max_upload}
         self._room = Room()
         self._open: Counter[str] = Counter()
         self._relays: dict[str, tuple[Relay, asyncio.Task[None]]] = {}

@@ -13,7 +13,7 @@ from comfyone.gateway.dialects.routing import Call
 
 __all__ = ["SYSTEM_ROUTES"]
 
-FEATURES = {"supports_preview_metadata": True}
+FEATURES: dict[str, Any] = {"supports_preview_metadata": True}
 _SYSTEM = (
     "os",
     "comfyui_version",

@@ -232,3 +232,16 @@ async def test_a_bus_that_is_closed_ends_whoever_listens_now_or_later() -> None:
         assert await drain(events) == []
     with bus.subscribe("job", tenant_id=TENANT) as late:
         assert await asyncio.wait_for(drain(late), 1) == []
+
+
+async def test_messages_are_all_kept_in_their_order_among_the_states_for_those_who_ask_for_them() -> None:
+    asks, other = Subscription(TENANT, {Passing.MESSAGE}), Subscription(TENANT, {Passing.PROGRESS})
+    said = [JobEvent(TENANT, "job", None, Passing.MESSAGE, 0.0, {"hint": number}) for number in range(MAX_PASSING * 2)]
+    events = [numbered(1), *said, numbered(2)]
+    for event in events:
+        asks.offer(event)
+        other.offer(event)
+    for listening in (asks, other):
+        listening.close()
+    assert await drain(asks) == events
+    assert await drain(other) == [events[0], events[-1]]
