@@ -1,5 +1,5 @@
 // A whole job through @stable-canvas/comfyui-client, over its socket and by asking:  node stable_canvas.cjs URL KEY COLOUR
-// It can set no header, so that the key stands in the path. Modules are found through NODE_PATH.
+// Keys go with the fetch and the WebSocket that it is given, as its options allow. Modules are found through NODE_PATH.
 const { Client } = require("@stable-canvas/comfyui-client");
 const WebSocket = require("ws");
 
@@ -10,14 +10,22 @@ const graph = (color) => ({
   3: { class_type: "SaveImage", inputs: { images: ["2", 0], filename_prefix: "canvas" } },
 });
 
+const headers = { Authorization: `Bearer ${key}` };
+const signed = (address, options = {}) => fetch(address, { ...options, headers: { ...options.headers, ...headers } });
+class SignedSocket extends WebSocket {
+  constructor(address) {
+    super(address, { headers });
+  }
+}
+
 async function main() {
-  const client = new Client({ api_host: new URL(url).host, api_base: `/k/${key}`, WebSocket, fetch });
+  const client = new Client({ api_host: new URL(url).host, WebSocket: SignedSocket, fetch: signed });
   await client.connect();
   const live = await client.enqueue(graph(Number(colour)), {});
   const polled = await client.enqueue_polling(graph(Number(colour) + 1), {});
   const bytes = async (output) => {
     const [image] = output.images;
-    const data = image.type === "buff" ? image.data : await (await fetch(image.data)).arrayBuffer();
+    const data = image.type === "buff" ? image.data : await (await signed(image.data)).arrayBuffer();
     return Buffer.from(data).toString("base64");
   };
   console.log(
