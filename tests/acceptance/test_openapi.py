@@ -68,7 +68,7 @@ def test_the_document_is_sound(document: dict[str, Any]) -> None:
             assert {str(status) for status in told} <= operation["responses"].keys()
             assert ("security" in operation) == route.open
         assert all(answer["description"] for answer in operation["responses"].values())
-        takes = any(route.body is not None or route.upload for route, _ in SHARED[method, path])
+        takes = any(route.body is not None or route.upload or route.sends for route, _ in SHARED[method, path])
         assert ("requestBody" in operation) == takes
 
 

@@ -30,7 +30,7 @@ class ComfyUICodec:
         return _STATUS.get(slug, FAULTS[slug].status)
 
     def success(self, data: Any, status: int = 200) -> Response:
-        return Response(status_code=status) if data is None else json_answer(data, status)
+        return PlainTextResponse("", status) if data is None else json_answer(data, status)
 
     def failure(self, fault: Fault, request_id: str) -> Response:
         status = self.status(fault.slug)

@@ -166,7 +166,7 @@ FILE_ROUTES = (
         "/view",
         view,
         "A file: of a job, whose id begins its subfolder, or one that was uploaded",
-        media="application/octet-stream",
+        media="*/*",
         query=(
             Query("filename", "the name of the file"),
             Query("subfolder", "where it lies"),

@@ -75,7 +75,7 @@ async def global_subgraphs(call: Call) -> Any:
 
 async def global_subgraph(call: Call) -> Any:
     subgraph_id = call.path("id")
-    if not subgraph_id.isalnum():
+    if not (subgraph_id.isascii() and subgraph_id.isalnum()):
         raise Fault("not_found", f"no subgraph '{subgraph_id[:200]}'", field="id")
     return _first(await _ask(call, f"/global_subgraphs/{subgraph_id}"), subgraph_id)
 

@@ -212,7 +212,7 @@ USERDATA_ROUTES = (
         "/userdata/{file:path}",
         get_userdata,
         "A file",
-        media="application/octet-stream",
+        media="*/*",
         faults=("not_found", "range_unsatisfiable"),
     ),
     native(
