@@ -12,6 +12,7 @@ import pytest
 
 from comfyone import AuthenticationError, ComfyOne
 from comfyone.errors import FAULTS
+from comfyone.gateway.dialects.comfyone_v1.routes import ROUTES
 from comfyone.gateway.domain.tenants import ALL_BUT_ADMIN, Scope
 from tests.acceptance.conftest import Tenant
 from tests.graphs import tiny
@@ -148,14 +149,8 @@ def test_a_key_may_do_what_its_scopes_say_and_nothing_else(acme: Tenant, without
     rest.close()
 
 
-def test_the_operations_of_the_matrix_are_all_there_are(acme: Tenant) -> None:
-    document = acme.raw("GET", "/openapi.json").json()
-    served = {
-        (method.upper(), re.sub(r"{\w+}", "*", path))
-        for path, operations in document["paths"].items()
-        for method, operation in operations.items()
-        if "The same as" not in operation.get("description", "") and path.startswith("/v1/")
-    }
+def test_the_operations_of_the_matrix_are_all_there_are() -> None:
+    served = {(route.method, re.sub(r"{\w+(:path)?}", "*", route.path)) for route in ROUTES}
     tested = {
         (method, re.sub(rf"{UNKNOWN}|/[xw](?=/|$)", lambda m: "/*" if m[0][0] == "/" else "*", path))
         for method, path, _, _ in OPERATIONS
