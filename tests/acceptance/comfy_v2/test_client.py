@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -310,8 +311,11 @@ def test_a_limit_is_raised_when_patience_is_over(
     run(client, slow(2, 0.05))
 
     def submit_many() -> None:
-        for number in range(10):  # how many are taken before a limit is felt is not said
+        for number in range(
+            60
+        ):  # how many are taken before a limit is felt is not said; a budget is looked at now and then
             client.submit(workflow(client, sleeping(60, color=number)))
+            time.sleep(0.15)
 
     with pytest.raises(error):
         submit_many()

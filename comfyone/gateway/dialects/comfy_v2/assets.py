@@ -157,6 +157,7 @@ ASSET_ROUTES = (
         get_asset_content,
         "The bytes of an asset, or parts of them",
         media="application/octet-stream",
+        also={206: "The parts that were asked for", 304: "The caller has it already"},
         faults=("not_found", "range_unsatisfiable"),
     ),
     Route(

@@ -115,6 +115,8 @@ async def get_job_workflow(call: Call) -> V2Workflow:
 
 async def stream_job(call: Call) -> Response:
     await call.services.jobs.get(call.principal, call.path("id"))  # an unknown job is a 404 and no empty stream
+    if call.request.method == "HEAD":
+        return Response(media_type="text/event-stream")  # or it would be kept open for nothing
     return story_of(call, call.path("id"))
 
 
