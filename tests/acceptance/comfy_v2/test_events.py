@@ -39,7 +39,8 @@ def test_a_stream_tells_all_from_the_queue_to_the_results_and_ends(v2: V2) -> No
     progress = [data for kind, data in frames if kind == "progress"]
     assert 2 <= len(progress) <= 8, "two a second"
     assert [data["value"] for data in progress] == sorted(data["value"] for data in progress)
-    assert progress[-1]["current_node_class"] == "TestSteps"
+    [*_, steps] = [data for data in progress if data["current_node_class"] == "TestSteps"]
+    assert steps["message"] == f"TestSteps {steps['step']}/30"
     assert all(data["nodes_total"] == 3 for data in progress)
     assert statuses(v2.told(blocker)) == ["succeeded"]
 
