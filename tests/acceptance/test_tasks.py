@@ -10,6 +10,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -267,7 +268,7 @@ def test_cancelling_a_running_task_stops_it_on_its_worker(acme: Tenant, lone: Sa
     assert tasks.ended(tasks.submit("w", tiny())["id"])["status"] == "completed", "and the worker is free"
 
 
-@pytest.mark.seed("S3-13", "S3-40")
+@pytest.mark.seed("S3-13", "S3-39")
 @pytest.mark.parametrize(("graph", "status"), [(tiny(), "completed"), (failing(), "failed")])
 def test_what_has_ended_is_not_cancelled(tasks: Tasks, graph: Any, status: str) -> None:
     task_id = tasks.submit("w", graph)["id"]
@@ -301,7 +302,7 @@ def test_tasks_are_listed_by_status_newest_first(tasks: Tasks) -> None:
     assert tasks.get("/api/v1/tasks?status=cancelled")["count"] == 1
 
 
-@pytest.mark.seed("S3-11", "S3-40")
+@pytest.mark.seed("S3-11", "S3-39")
 def test_a_status_that_is_none_is_refused(tasks: Tasks) -> None:
     told = tasks.refused(400, "GET", "/api/v1/tasks?status=finished")
     assert "completed" in told["message"]
@@ -423,7 +424,7 @@ def test_of_a_shared_worker_a_tenant_sees_neither_where_it_is_nor_who_else_is_th
 # errors
 
 
-@pytest.mark.seed("S3-43", "S3-44", "S3-20", "S3-40", "S3-53")
+@pytest.mark.seed("S3-43", "S3-44", "S3-20", "S3-39", "S3-53")
 @pytest.mark.parametrize(
     "body", [{"payload": {}}, {"workflow_id": "", "payload": {}}, {"workflow_id": "  ", "payload": {}}]
 )
@@ -439,7 +440,7 @@ def test_a_task_needs_a_payload_that_is_an_object(tasks: Tasks, body: dict[str, 
     assert told["message"].startswith("payload")
 
 
-@pytest.mark.seed("S3-43", "S3-45", "S3-41")
+@pytest.mark.seed("S3-43", "S3-45", "S3-40")
 @pytest.mark.parametrize("task_id", [UNKNOWN, "nothing", "%2e%2e", "x" * 500])
 def test_an_unknown_task_is_not_found(tasks: Tasks, task_id: str) -> None:
     told = [tasks.refused(404, method, f"/api/v1/tasks/{task_id}") for method in ("GET", "DELETE")]
@@ -539,7 +540,7 @@ def test_a_full_queue_says_when_to_come_back(tmp_path: Any, sandbox: Sandbox) ->
         v1.close()
 
 
-@pytest.mark.seed("S3-23", "S3-40")
+@pytest.mark.seed("S3-23", "S3-39")
 @pytest.mark.parametrize(
     "payload",
     [
@@ -625,13 +626,18 @@ def test_a_gateway_that_cannot_keep_what_it_accepts_is_not_ready(tmp_path: Any) 
 
 
 @pytest.mark.seed("S3-43", "S3-41")
-def test_what_fails_inside_is_told_in_the_same_shape() -> None:
-    from comfyone.errors import Fault
-    from comfyone.gateway.dialects.tasks_v1.codec import TasksCodec
+def test_what_fails_inside_is_told_in_the_same_shape(tmp_path: Path) -> None:
+    from comfyone.gateway.app import database_path
+    from comfyone.gateway.storage.sqlite import connect
 
-    response = TasksCodec().failure(Fault("internal", "the gateway failed"), "id")
-    assert response.status_code == 500
-    assert bytes(response.body) == (b'{"error":"Internal server error","code":500,"message":"the gateway failed"}')
+    with GatewayProcess(tmp_path / "state") as gateway:
+        v1 = V1(gateway.url, gateway.key())
+        with closing(connect(database_path(gateway.state))) as connection:
+            connection.execute("DROP TABLE job_tasks")
+        told = Tasks(v1).refused(500, "GET", "/api/v1/tasks")
+        assert told == {"error": "Internal server error", "code": 500, "message": "the gateway failed"}
+        assert "job_tasks" in gateway.log(), "the operator is told more"
+        v1.close()
 
 
 # the sample clients
