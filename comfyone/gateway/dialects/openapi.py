@@ -113,7 +113,7 @@ def _responses(route: Route, codec: Codec, schema_of: Mapping[int, Schema]) -> d
 
 def _success(route: Route, codec: Codec, schema_of: Mapping[int, Schema], *, told: bool) -> dict[str, Any]:
     """``told``: faults come under the same status."""
-    if route.status == 204:
+    if route.status == 204 or not route.media:
         return {"description": "Success"}
     if route.media != "application/json":
         return {"description": "Success", "content": {route.media: {"schema": {"type": "string"}}}}

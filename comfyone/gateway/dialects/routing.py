@@ -44,11 +44,12 @@ class Query:
 @dataclass(frozen=True, slots=True)
 class Route:
     """One operation of a dialect. ``body`` and ``answer`` are record types; None when there is no JSON. ``status`` is that of
-    a success, and 204 has no body; ``also`` are further statuses that it answers with, and what they mean. ``open`` ones need
-    no key; ``scope`` is asked for before anything of the request is read. An alias (method, path) is served in the same way.
-    Where another dialect serves the same method and path, ``claims`` tells from a body whether it is meant for this one.
-    What is not ``described`` is a page, and no part of the document. ``refusals`` are the media types of its refusals, ``part``
-    is the name of the file in an upload; ``sends`` is the media type of a body that is read as it comes."""
+    a success; 204 has no body, nor has one whose ``media`` is empty. ``also`` are further statuses that it answers with, and
+    what they mean. ``open`` ones need no key; ``scope`` is asked for before anything of the request is read. An alias (method,
+    path) is served in the same way. Where another dialect serves the same method and path, ``claims`` tells from a body
+    whether it is meant for this one. What is not ``described`` is a page, and no part of the document. ``refusals`` are the
+    media types of its refusals, ``part`` is the name of the file in an upload; ``sends`` is the media type of a body that is
+    read as it comes."""
 
     method: str
     path: str

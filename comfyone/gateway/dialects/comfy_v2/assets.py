@@ -156,7 +156,7 @@ ASSET_ROUTES = (
         "/api/v2/assets/{id}/content",
         get_asset_content,
         "The bytes of an asset, or parts of them",
-        media="application/octet-stream",
+        media="*/*",
         also={206: "The parts that were asked for", 304: "The caller has it already"},
         faults=("not_found", "range_unsatisfiable"),
     ),

@@ -47,5 +47,5 @@ HISTORY_ROUTES = (
         ),
     ),
     native("GET", "/history/{prompt_id}", get_history_entry, "How a prompt ended", answer=dict[str, dict[str, Any]]),
-    native("POST", "/history", change_history, "Hide prompts in this history", body=Changes, media="text/plain"),
+    native("POST", "/history", change_history, "Hide prompts in this history", body=Changes, media=""),
 )

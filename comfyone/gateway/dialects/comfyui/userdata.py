@@ -181,9 +181,9 @@ _STORING = ("bad_file_name", "too_large", "quota_exceeded", "conflict")
 USERDATA_ROUTES = (
     native("GET", "/users", get_users, "Where settings are kept", answer=dict[str, Any]),
     native("GET", "/settings", get_settings, "All settings", answer=dict[str, Any]),
-    native("POST", "/settings", post_settings, "Change settings", body=dict[str, Any], media="text/plain"),
+    native("POST", "/settings", post_settings, "Change settings", body=dict[str, Any], media=""),
     native("GET", "/settings/{id}", get_setting, "A setting", answer=Any),
-    native("POST", "/settings/{id}", post_setting, "Change a setting", body=Any, media="text/plain"),
+    native("POST", "/settings/{id}", post_setting, "Change a setting", body=Any, media=""),
     native(
         "GET",
         "/userdata",
