@@ -9,6 +9,7 @@ from contextlib import suppress
 
 import msgspec
 
+from comfyone.errors import Fault
 from comfyone.gateway.domain.files import Output
 from comfyone.gateway.domain.jobs import TERMINAL, JobEvent, JobState, Origin, Passing, Standing
 from comfyone.gateway.domain.tenants import Principal, Scope
@@ -125,10 +126,27 @@ class Jobs:
         return await self._store.read(query)
 
     async def graph(self, principal: Principal, job_id: str) -> Graph:
-        """The graph that a job runs, its values set; files are named by their paths."""
+        """The graph that a job runs, its values set; files are named by their paths.
+
+        Raises:
+            Fault: ``not_found``, also when it is that of a workflow of which the key may know nothing.
+        """
         principal.require(Scope.JOBS)
-        raw, values = await self._store.read(lambda session: session.tenant(principal.tenant_id).graph(job_id))
+
+        def query(session: Session) -> tuple[str | None, tuple[bytes, bytes]]:
+            door = session.tenant(principal.tenant_id)
+            return door.workflow_of(job_id), door.graph(job_id)
+
+        workflow, (raw, values) = await self._store.read(query)
+        if workflow is not None and not principal.may_run(workflow):
+            raise Fault("not_found", f"no job '{job_id}'", field="id")
         return with_values(msgspec.json.decode(raw), msgspec.json.decode(values))
+
+    async def classes(self, principal: Principal, job_id: str) -> dict[str, str]:
+        """The class of each node of a job's graph."""
+        principal.require(Scope.JOBS)
+        raw, _ = await self._store.read(lambda session: session.tenant(principal.tenant_id).graph(job_id))
+        return {node_id: node["class_type"] for node_id, node in msgspec.json.decode(raw).items()}
 
     async def output(self, principal: Principal, job_id: str, position: int) -> Output:
         """What a job produced, by its place among all of that."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
 from comfyone.errors import Fault
 from comfyone.gateway.domain.apps import AppPolicy
 from comfyone.gateway.domain.backends import Backend, BackendState, ConditionChange, find_backend
-from comfyone.gateway.domain.files import Asset, Output
 from comfyone.gateway.domain.ids import least_id
 from comfyone.gateway.domain.jobs import TERMINAL, Job, JobEvent, JobState, NewJob, Origin, Standing, Task, rank_of
 from comfyone.gateway.domain.workflows import Workflow, unknown_workflow
@@ -25,11 +24,9 @@ from comfyone.gateway.storage.origins import (
     placed_for,
 )
 from comfyone.gateway.storage.rows import (
-    ASSET,
     BACKEND,
     JOB,
     WORKFLOW,
-    asset_of,
     backend_of,
     event_of,
     failure_text,
@@ -40,8 +37,9 @@ from comfyone.gateway.storage.rows import (
     output_of,
     workflow_of,
 )
-from comfyone.gateway.storage.sql import Row, Sql
+from comfyone.gateway.storage.sql import Row
 from comfyone.gateway.storage.tasks import add_task, at_work, count, tally, tasks_of
+from comfyone.gateway.storage.tenant_files import OUTPUTS, SqlTenantFiles
 from comfyone.gateway.storage.transitions import add_event, add_usage, error_data, transition
 
 __all__ = ["SqlTenantDoor"]
@@ -53,10 +51,6 @@ _VERSION = (
     f"SELECT {WORKFLOW} FROM workflows w JOIN workflow_versions v ON v.workflow_id = w.id AND v.version = :version "
 )
 _MINE = "WHERE w.tenant_id = :tenant AND w.deleted_at IS NULL "
-_OUTPUTS = (
-    "SELECT o.node_id, o.kind, o.name, o.value, o.file, a.id, a.tenant_id, a.hash, a.name, a.mime, a.size, a.created_at, a.expires_at "
-    "FROM outputs o LEFT JOIN assets a ON a.id = o.asset_id AND a.tenant_id = :tenant WHERE o.job_id = :job ORDER BY o.position"
-)
 _AHEAD = (
     "SELECT COUNT(*) FROM (SELECT 1 FROM jobs WHERE state = 'queued' AND tenant_id = :tenant "
     f"AND (rank, id) < (SELECT rank, id FROM jobs WHERE id = :job) ORDER BY rank, id LIMIT {MAX_POSITION}) AS ahead"
@@ -67,24 +61,10 @@ _NEW_JOB = (
     "cancelling, free_cache, free_gpu, input_values, output_nodes, last_event, created_at, queued_at, not_before) "
     "VALUES (?, ?, ?, ?, 'queued', ?, ?, ?, ?, ?, 0, 0, ?, ?, ?, ?, 1, ?, ?, 0)"
 )
-_NEW_ASSET = (
-    "INSERT INTO assets (id, tenant_id, hash, name, mime, size, uploaded, created_at, expires_at, content) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (hash, tenant_id, name) DO UPDATE SET expires_at = CASE "
-    "WHEN excluded.uploaded = 0 THEN assets.expires_at WHEN assets.uploaded = 0 THEN excluded.expires_at "
-    "WHEN excluded.expires_at > assets.expires_at OR excluded.expires_at IS NULL THEN excluded.expires_at "
-    "ELSE assets.expires_at END, uploaded = CASE WHEN excluded.uploaded = 1 THEN 1 ELSE assets.uploaded END "
-    f"RETURNING {ASSET}"
-)
-_BYTES = "SELECT COALESCE(SUM(size), 0) FROM (SELECT DISTINCT hash, size FROM assets WHERE tenant_id = :tenant) AS held"
-_BYTES_AFTER = _BYTES.replace(":tenant", ":tenant AND created_at > :after")
 
 
-class SqlTenantDoor:
+class SqlTenantDoor(SqlTenantFiles):
     """See `comfyone.gateway.ports.TenantDoor`."""
-
-    def __init__(self, sql: Sql, tenant_id: str) -> None:
-        self._sql = sql
-        self._tenant = tenant_id
 
     # backends
 
@@ -235,137 +215,6 @@ class SqlTenantDoor:
                 workflow.graph,
                 workflow.updated_at,
             ),
-        )
-
-    # files
-
-    def asset(self, asset_id: str) -> Asset:
-        row = self._sql.one(f"SELECT {ASSET} FROM assets WHERE id = ? AND tenant_id = ?", (asset_id, self._tenant))
-        if row is None:
-            raise Fault("not_found", f"no file '{asset_id}'", field="id")
-        return asset_of(row)
-
-    def assets(self, asset_ids: Iterable[str]) -> dict[str, Asset]:
-        """Those of the assets that the tenant has, by id."""
-        ids = list(asset_ids)
-        marks = ", ".join("?" * len(ids))
-        rows = self._sql.all(
-            f"SELECT {ASSET} FROM assets WHERE tenant_id = ? AND id IN ({marks})", (self._tenant, *ids)
-        )
-        return {row[0]: asset_of(row) for row in rows}
-
-    def content(self, asset_id: str) -> tuple[Asset, bytes | None]:
-        """An asset and its bytes, when they are few; None: they lie in the blob store."""
-        asset = self.asset(asset_id)
-        row = self._sql.one("SELECT content FROM assets WHERE id = ? AND tenant_id = ?", (asset_id, self._tenant))
-        return asset, row[0] if row else None
-
-    def add_asset(self, asset: Asset, *, uploaded: bool, content: bytes | None = None) -> Asset:
-        """The asset; or the one the tenant has already with this content and name, kept as long as the longer of the two."""
-        row = self._sql.one(
-            _NEW_ASSET,
-            (
-                asset.id,
-                self._tenant,
-                asset.hash,
-                asset.name,
-                asset.mime,
-                asset.size,
-                int(uploaded),
-                asset.created_at,
-                asset.expires_at,
-                content,
-            ),
-        )
-        assert row is not None
-        return asset_of(row)
-
-    def holds(self, hash: str) -> bool:
-        """Whether the tenant has a file of this content."""
-        statement = "SELECT 1 FROM assets WHERE tenant_id = ? AND hash = ? LIMIT 1"
-        return self._sql.one(statement, (self._tenant, hash)) is not None
-
-    def bytes_held(self, after: float | None = None) -> int:
-        """The bytes of the tenant's files, or of those that came after a moment; each content counts once."""
-        row = self._sql.one(_BYTES if after is None else _BYTES_AFTER, {"tenant": self._tenant, "after": after})
-        assert row is not None
-        return int(row[0])
-
-    def delete_asset(self, asset_id: str) -> Asset:
-        asset = self.asset(asset_id)
-        users = self._sql.one("SELECT job_id FROM asset_uses WHERE asset_id = ? LIMIT 1", (asset_id,))
-        if users is not None:
-            raise Fault("in_use", f"job '{users[0]}' needs '{asset.name}'", field="id")
-        self._sql.run("DELETE FROM folders WHERE asset_id = ? AND tenant_id = ?", (asset_id, self._tenant))
-        self._sql.run("DELETE FROM assets WHERE id = ? AND tenant_id = ?", (asset_id, self._tenant))
-        return asset
-
-    def upload(self, asset_id: str, now: float) -> Asset:
-        """A file that was uploaded, or given a name, and whose time is not over; results of jobs are none."""
-        row = self._sql.one(
-            f"SELECT {ASSET} FROM assets WHERE id = ? AND tenant_id = ? AND uploaded = 1 "
-            "AND (expires_at IS NULL OR expires_at > ?)",
-            (asset_id, self._tenant, now),
-        )
-        if row is None:
-            raise Fault("not_found", f"no file '{asset_id}'", field="id")
-        return asset_of(row)
-
-    def delete_upload(self, asset_id: str, now: float) -> None:
-        """Deletes an `upload`; as the result of a job it stays.
-
-        Raises:
-            Fault: ``not_found``; ``in_use`` while a job that has not ended needs it.
-        """
-        self.upload(asset_id, now)
-        if self._sql.one("SELECT 1 FROM outputs WHERE asset_id = ? LIMIT 1", (asset_id,)) is None:
-            self.delete_asset(asset_id)
-            return
-        mine = (asset_id, self._tenant)
-        self._sql.run("DELETE FROM folders WHERE asset_id = ? AND tenant_id = ?", mine)
-        self._sql.run("UPDATE assets SET uploaded = 0, expires_at = NULL WHERE id = ? AND tenant_id = ?", mine)
-
-    def with_hash(self, hash: str, now: float) -> Asset | None:
-        """A file of this content whose time is not over, if the tenant has one."""
-        row = self._sql.one(
-            f"SELECT {ASSET} FROM assets WHERE tenant_id = ? AND hash = ? AND (expires_at IS NULL OR expires_at > ?) "
-            "ORDER BY id LIMIT 1",
-            (self._tenant, hash, now),
-        )
-        return asset_of(row) if row else None
-
-    def output(self, job_id: str, position: int) -> Output:
-        """What a job produced, by its place among all of that."""
-        self._job_row(job_id)
-        row = self._sql.one(
-            _OUTPUTS.replace("ORDER BY o.position", "AND o.position = :position"),
-            {"tenant": self._tenant, "job": job_id, "position": position},
-        )
-        if row is None:
-            raise Fault("not_found", f"job '{job_id}' has no output {position}", field="id")
-        return output_of(row)
-
-    def delete_output(self, job_id: str, position: int) -> None:
-        """Takes a file away from what a job produced; the file goes too, unless another job has it or it was uploaded as well.
-
-        Raises:
-            Fault: ``not_found``; ``in_use`` while a job that has not ended needs it.
-        """
-        asset = self.output(job_id, position).asset
-        if asset is not None:
-            others = self._sql.one(
-                "SELECT 1 FROM outputs WHERE asset_id = ? AND NOT (job_id = ? AND position = ?) LIMIT 1",
-                (asset.id, job_id, position),
-            )
-            kept = self._sql.one(
-                "SELECT 1 FROM assets WHERE id = :asset AND uploaded = 1 UNION ALL "
-                "SELECT 1 FROM folders WHERE asset_id = :asset LIMIT 1",
-                {"asset": asset.id},
-            )
-            if not others and not kept:
-                self.delete_asset(asset.id)
-        self._sql.run(
-            "UPDATE outputs SET asset_id = NULL, value = NULL WHERE job_id = ? AND position = ?", (job_id, position)
         )
 
     # jobs
@@ -592,6 +441,14 @@ class SqlTenantDoor:
         assert row is not None
         return row[0], job.values
 
+    def workflow_of(self, job_id: str) -> str | None:
+        """The name of the stored workflow that a job runs."""
+        row = self._sql.one(
+            "SELECT w.name FROM jobs j JOIN workflows w ON w.id = j.workflow_id WHERE j.id = ? AND j.tenant_id = ?",
+            (job_id, self._tenant),
+        )
+        return row[0] if row else None
+
     def tasks(self, job_ids: Sequence[str]) -> dict[str, Task]:
         """How jobs were asked for, by id."""
         return tasks_of(self._sql, self._tenant, job_ids)
@@ -665,6 +522,6 @@ class SqlTenantDoor:
     def _view(self, row: Row, position: int | None) -> JobView:
         job = job_of(row)
         values = {"tenant": self._tenant, "job": job.id}
-        outputs = self._sql.all(_OUTPUTS, values) if job.state is JobState.SUCCEEDED else []
+        outputs = self._sql.all(OUTPUTS, values) if job.state is JobState.SUCCEEDED else []
         backend = self._sql.one("SELECT name FROM backends WHERE id = ?", (job.backend_id,)) if job.backend_id else None
         return JobView(job, backend[0] if backend else None, position, [output_of(output) for output in outputs])

@@ -13,6 +13,10 @@ import requests
 
 from comfyone.emulator.machine import Answer as MachineAnswer
 from comfyone.emulator.machine import Machine
+from comfyone.gateway.app import database_path
+from comfyone.gateway.domain.tenants import parse_scopes
+from comfyone.gateway.services.accounts import issue_key
+from comfyone.gateway.storage.sqlite import transaction
 from tests.acceptance.comfy_v2.speech import V2, hash_of, reference
 from tests.acceptance.conftest import Tenant
 from tests.acceptance.engine.conftest import MakeLab
@@ -29,6 +33,7 @@ from tests.graphs import (
     text_to_image,
     tiny,
 )
+from tests.support.gateway import GatewayProcess
 from tests.support.pictures import opened, png
 
 
@@ -332,3 +337,34 @@ def test_a_full_queue_says_when_to_come_back_and_frees_the_key(
         time.sleep(0.2)
         v2.submitting(tiny(), key).given(201)
     v2.close()
+
+
+# what other dialects submitted
+
+
+def test_jobs_of_stored_workflows_are_jobs_here_too(v2: V2, shop: Tenant) -> None:
+    inputs = [{"id": "1", "type": "number", "name": "color"}]
+    shop.workflow(tiny(), inputs, name="shown")
+    job_id = shop.submit({"workflow_id": "shown", "inputs": {"color": 0x0A0B0C}})
+    job = v2.reaches(job_id, "succeeded")
+    assert job["metadata"] == {}
+    assert opened(v2.content(job["outputs"][0]["id"]).content).getpixel((5, 5)) == (0xF5, 0xF4, 0xF3)
+    assert v2.get(f"/jobs/{job_id}/workflow").given()["workflow"] == tiny(color=0x0A0B0C)
+    assert v2.ids() == [job_id]
+
+
+def test_a_key_for_some_workflows_is_shown_no_graph_of_the_others(
+    v2: V2, shop: Tenant, gateway: GatewayProcess
+) -> None:
+    shop.workflow(slow(60), name="hidden")
+    job_id = shop.submit({"workflow_id": "hidden"})
+    with transaction(database_path(gateway.state)) as session:
+        key = issue_key(session, shop.name, scopes=parse_scopes(None), workflows=("other",)).key
+    gateway.issued.append(key)
+    narrow = V2(v2.base, key)
+    v2.get(f"/jobs/{job_id}/workflow").given()
+    v2.reaches(job_id, "running")
+    assert narrow.job(job_id)["status"] == "running"
+    narrow.get(f"/jobs/{job_id}/workflow").refused(404, "not_found")
+    v2.post(f"/jobs/{job_id}/cancel")
+    narrow.close()

@@ -28,8 +28,7 @@ async def _classes_of(call: Call, job_id: str) -> Mapping[str, str]:
     classes = site_of(call).classes
     known = classes.get(job_id)
     if known is None:
-        graph = await call.services.jobs.graph(call.principal, job_id)
-        known = classes[job_id] = {node_id: node["class_type"] for node_id, node in graph.items()}
+        known = classes[job_id] = await call.services.jobs.classes(call.principal, job_id)
         if len(classes) > MAX_KNOWN:
             classes.popitem(last=False)
     return known
