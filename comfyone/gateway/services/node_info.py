@@ -111,6 +111,9 @@ class _Read(Mapping[str, object]):
     def __getitem__(self, name: str) -> object:
         return msgspec.json.decode(self._classes[name])
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._classes
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._classes)
 

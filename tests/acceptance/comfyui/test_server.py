@@ -42,6 +42,12 @@ def test_every_route_wants_a_key_and_has_a_twin_under_api(comfyui: Native, path:
     assert keyed.json() == comfyui.get(path)
 
 
+@pytest.mark.parametrize("path", ROUTES)
+def test_every_route_wants_the_scope(comfyui: Native, path: str) -> None:
+    assert comfyui.tenant.limited("webhooks").raw("GET", path).status_code == 403
+    assert comfyui.tenant.limited("jobs").raw("GET", path).status_code == 200
+
+
 @pytest.mark.parametrize(
     "path", ["/internal/logs", "/internal/folder_paths", "/internal/files/output", "/api/internal/x"]
 )

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import msgspec
 
+from comfyone.gateway.dialects.routing import Call
 from comfyone.gateway.domain.files import Output
 from comfyone.gateway.domain.ids import made_at
 from comfyone.gateway.domain.jobs import Failure, Job, JobState
@@ -13,7 +16,25 @@ from comfyone.gateway.ports import Prompt
 from comfyone.graph.catalog import Catalog
 from comfyone.graph.document import Graph, with_values
 
-__all__ = ["history_entry", "number_of", "queue_entry", "ui_of"]
+__all__ = ["history_entry", "number_of", "queue_entry", "told", "ui_of"]
+
+T = TypeVar("T")
+
+
+FEW = 20
+"""Entries that are written in place; more of them are written beside the event loop."""
+
+
+async def told(call: Call, prompts: Sequence[Prompt], write: Callable[[Prompt, Catalog | None], T]) -> list[T]:
+    """Every prompt, written."""
+    if not prompts:
+        return []
+    catalog = await call.services.node_info.catalog(call.principal)
+
+    def entries() -> list[T]:
+        return [write(prompt, catalog) for prompt in prompts]
+
+    return entries() if len(prompts) <= FEW else await asyncio.to_thread(entries)
 
 
 def number_of(created_at: float, front: bool) -> int:

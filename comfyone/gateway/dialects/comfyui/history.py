@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from comfyone.gateway.dialects.comfyui.bodies import Changes
-from comfyone.gateway.dialects.comfyui.entries import history_entry
+from comfyone.gateway.dialects.comfyui.entries import history_entry, told
 from comfyone.gateway.dialects.comfyui.tables import native
 from comfyone.gateway.dialects.routing import Call, Query
 
@@ -16,8 +16,7 @@ async def get_history(call: Call) -> Any:
     offset = call.number("offset")
     wanted = None if offset is None or offset < 0 else offset
     prompts = await call.services.prompts.history(call.principal, call.number("max_items"), wanted)
-    catalog = await call.services.node_info.catalog(call.principal)
-    return {prompt.id: history_entry(prompt, catalog) for prompt in prompts}
+    return dict(await told(call, prompts, lambda prompt, catalog: (prompt.id, history_entry(prompt, catalog))))
 
 
 async def get_history_entry(call: Call) -> Any:

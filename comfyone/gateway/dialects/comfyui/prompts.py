@@ -12,7 +12,7 @@ from comfyone.errors import Fault
 from comfyone.gateway.dialects.bodies import decode
 from comfyone.gateway.dialects.comfyui.bodies import Changes, Free, Interrupt, PromptBody
 from comfyone.gateway.dialects.comfyui.codec import ComfyUICodec, json_answer
-from comfyone.gateway.dialects.comfyui.entries import number_of, queue_entry
+from comfyone.gateway.dialects.comfyui.entries import number_of, queue_entry, told
 from comfyone.gateway.dialects.comfyui.refusals import Verdict, judge, misshapen, refusal, refusal_of
 from comfyone.gateway.dialects.comfyui.tables import native
 from comfyone.gateway.dialects.routing import Call
@@ -109,10 +109,9 @@ def _retry(fault: Fault) -> dict[str, str]:
 
 async def get_queue(call: Call) -> Any:
     running, waiting = await call.services.prompts.queue(call.principal)
-    catalog = await call.services.node_info.catalog(call.principal)
     return {
-        "queue_running": [queue_entry(prompt, catalog) for prompt in running],
-        "queue_pending": [queue_entry(prompt, catalog) for prompt in waiting],
+        "queue_running": await told(call, running, queue_entry),
+        "queue_pending": await told(call, waiting, queue_entry),
     }
 
 

@@ -72,11 +72,12 @@ def judge(
         return Verdict(refusal("prompt_no_outputs", "Prompt has no outputs"))
     files = {*found, *((one.node_id, one.input) for one in unresolved)}
     errors: dict[str, list[Error]] = {}
-    for problem in errors_of(validate(graph, catalog)):
+    problems = errors_of(validate(graph, catalog))
+    for problem in problems:
         place = (problem.node_id or "", problem.input_name or "")
         if place[0] in graph and place[1] and place not in files and not _is_open(graph, catalog, *place):
             errors.setdefault(place[0], []).append(_error(graph, catalog, problem))
-    for problem in check_cycles(graph):
+    for problem in check_cycles(graph) if problems else ():
         text = "Exception when validating node"
         error = refusal("exception_during_validation", text, problem.message)
         errors.setdefault(problem.node_id or "", []).append(error)
@@ -117,6 +118,8 @@ def misshapen(graph: Any, catalog: Catalog | None) -> Error | None:
 
 def _weigh(graph: Graph, outputs: Sequence[str], errors: dict[str, list[Error]]) -> Verdict:
     """Which outputs can run, and which errors belong to which others: those of nodes that no output needs are not told."""
+    if not errors:
+        return Verdict(outputs=tuple(outputs))
     node_errors: dict[str, Any] = {}
     good, details = [], list[str]()
     for output in outputs:
