@@ -18,6 +18,9 @@ __all__ = ["MAX_SHOWN", "Prompts"]
 MAX_SHOWN = 1000
 """Entries of one answer: of the queue the next ones, of the history the last ones."""
 
+FEW = 64
+"""Entries of the history that are read in place: fewer than a change of threads is worth."""
+
 MAX_COUNTED = 100_000
 BATCH = 100
 """Jobs that are cancelled in one transaction."""
@@ -50,7 +53,8 @@ class Prompts:
         """Jobs that have ended, oldest first: from ``offset`` on, or the last ones. However many, nobody else waits."""
         principal.require(Scope.JOBS)
         most = MAX_SHOWN if limit is None else min(max(limit, 0), MAX_SHOWN)
-        return await self._store.survey(lambda session: session.prompts(principal.tenant_id).history(most, offset))
+        look = self._store.read if most <= FEW else self._store.survey
+        return await look(lambda session: session.prompts(principal.tenant_id).history(most, offset))
 
     async def entry(self, principal: Principal, prompt_id: str) -> Prompt | None:
         """What the history has under a prompt id; None while the job has not ended, and when there is none."""
