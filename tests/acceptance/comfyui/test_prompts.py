@@ -54,6 +54,7 @@ def test_a_prompt_keeps_the_id_that_its_caller_chose(comfyui: Native, other: Nat
     assert other.queue(tiny(), prompt_id=mine) == mine, "another tenant's ids are its own"
 
 
+@pytest.mark.seed("S5-58")
 def test_extra_data_reaches_the_picture_and_the_history(comfyui: Native) -> None:
     extra = {"extra_pnginfo": {"workflow": {"nodes": [1, 2]}}, "api_key_comfy_org": "secret-word"}
     entry = comfyui.run(tiny(color=secrets.randbelow(1 << 24)), extra_data=extra)  # nothing that the server has kept

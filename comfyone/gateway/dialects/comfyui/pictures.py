@@ -7,6 +7,7 @@ from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from typing import TypeVar
+from weakref import WeakKeyDictionary
 
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
@@ -20,7 +21,8 @@ T = TypeVar("T")
 MAX_PIXELS = 64 * 1024 * 1024
 """Pixels of a picture that is worked on; a larger one is given as it is."""
 
-_turns = asyncio.Semaphore(2)
+AT_ONCE = 2
+_turns: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
 
 Drawn = tuple[bytes, str]
 """A picture and its media type."""
@@ -28,7 +30,7 @@ Drawn = tuple[bytes, str]
 
 async def drawn(draw: Callable[[], Drawn | None]) -> Drawn | None:
     """Draws beside the event loop, few at a time. None when it is no picture that can be worked on."""
-    async with _turns:
+    async with _turns.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(AT_ONCE)):
         return await asyncio.to_thread(draw)
 
 
