@@ -302,7 +302,7 @@ class Run:
             return
         if hint.kind is HintKind.ENDING and hint.message and self._link.backend.shared:
             hint = replace(hint, message={**hint.message, "data": {**hint.message["data"], "traceback": []}})
-        if hint.message or hint.preview or hint.text:
+        if hint.message or hint.preview or hint.text or hint.kind is HintKind.CONNECTED:
             self._pass_on(Passing.MESSAGE, {"hint": hint})
 
     def _pass_on(self, type_: Passing, data: dict[str, Any]) -> None:

@@ -24,6 +24,7 @@ __all__ = [
     "message",
     "named_outputs",
     "plain_preview",
+    "stamped",
     "status",
     "text",
 ]
@@ -109,18 +110,21 @@ def ending(state: str, prompt_id: str, said: Mapping[str, Any] | None, job: Job 
     if state == JobState.FAILED and type_ in ("execution_error", "execution_interrupted"):
         return type_, _end_of(said, prompt_id)
     if state == JobState.FAILED and job is not None:
-        return "execution_error", {**_error(job), **_end_of(None, prompt_id)}
+        return "execution_error", {**_error(job), **stamped(prompt_id)}
     if type_ == "execution_interrupted":
         return type_, _end_of(said, prompt_id)
     if job is not None and job.started_at is not None:
         where: Data = {"node_id": None, "node_type": None, "executed": []}
-        return "execution_interrupted", {**where, **_end_of(None, prompt_id)}
+        return "execution_interrupted", {**where, **stamped(prompt_id)}
     return None  # it never began: a prompt that is taken out of the queue leaves it without a word
 
 
 def _end_of(said: Mapping[str, Any] | None, prompt_id: str) -> Data:
-    if said:
-        return {**said["data"], "prompt_id": prompt_id}
+    return {**said["data"], "prompt_id": prompt_id} if said else stamped(prompt_id)
+
+
+def stamped(prompt_id: str) -> Data:
+    """What a message says of a prompt that says no more than that something has happened."""
     return {"prompt_id": prompt_id, "timestamp": int(time.time() * 1000)}
 
 

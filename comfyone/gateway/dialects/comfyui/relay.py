@@ -9,24 +9,27 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from comfyone.errors import Fault
+from comfyone.gateway.dialects.comfyui.entries import ui_of
 from comfyone.gateway.dialects.comfyui.frames import (
     addressed,
     detailed_preview,
     ending,
     message,
     plain_preview,
+    stamped,
     status,
     text,
 )
 from comfyone.gateway.dialects.comfyui.outbox import Frame, Outbox
 from comfyone.gateway.domain.evidence import Hint, HintKind
-from comfyone.gateway.domain.jobs import REQUEUED, Job, JobEvent, JobState, Passing
+from comfyone.gateway.domain.jobs import REQUEUED, JobEvent, JobState, Passing
 from comfyone.gateway.domain.progress import Snapshot
 from comfyone.gateway.domain.tenants import Principal
+from comfyone.gateway.ports import JobView
 from comfyone.gateway.services.jobs import Jobs
 
 __all__ = ["Ear", "Relay"]
@@ -66,12 +69,33 @@ class Ear:
 
 @dataclass(slots=True)
 class _Prompt:
-    """What is known of a job: whose it is and how it is called there, and the end that was announced of it."""
+    """What is known of a job: whose it is and how it is called there, and what its server has said of it."""
 
     job_id: str
     client_id: str | None
     prompt_id: str
+    heard: bool = False
+    began: bool = False
+    gap: bool = False  # something may have been said that we did not hear
+    shown: set[str] = field(default_factory=set)  # the nodes whose output was told
     end: Mapping[str, Any] | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether all was heard that was said of it."""
+        return self.began and self.end is not None and not self.gap
+
+    def note(self, hint: Hint) -> None:
+        self.heard = self.heard or hint.kind is not HintKind.CONNECTED
+        match hint.kind:
+            case HintKind.CONNECTED:
+                self.gap = True
+            case HintKind.BEGUN:
+                self.began = True
+            case HintKind.OUTPUT if hint.message:
+                self.shown.add(str(hint.message["data"].get("node")))
+            case HintKind.ENDING:
+                self.end = hint.message
 
 
 class Relay:
@@ -85,6 +109,7 @@ class Relay:
         self._open: set[str] = set()
         self._prompts: dict[str, _Prompt] = {}
         self._ready = asyncio.Event()
+        self._over = False
 
     async def work(self) -> None:
         """Until there is nothing more to tell. Then no socket has anything more to come."""
@@ -97,6 +122,7 @@ class Relay:
                         self._open.update(event)
                         self._ready.set()
         finally:
+            self._over = True
             self._ready.set()
             for ear in self._ears.values():
                 ear.outbox.close()
@@ -104,6 +130,8 @@ class Relay:
     async def join(self, ear: Ear) -> None:
         """From now on it hears; whoever listened under its id before hears no more. It is told first what is under way."""
         await self._ready.wait()
+        if self._over:
+            return ear.outbox.close()
         node_id = await self._current_node(ear.client_id)
         self._ears[ear.client_id] = ear
         ear.outbox.push(status(len(self._open), sid=ear.client_id))
@@ -131,17 +159,15 @@ class Relay:
 
     def _move(self, event: JobEvent) -> None:
         self._open.add(event.job_id)
-        if event.type == REQUEUED and (prompt := self._prompts.get(event.job_id)):
-            prompt.end = None  # it comes to another
+        if event.type == REQUEUED:
+            self._prompts.pop(event.job_id, None)  # it begins anew
         self._tell_status()
 
     def _hear(self, prompt: _Prompt, hint: Hint) -> None:
         """Something that a server says of a job."""
-        if hint.kind is HintKind.ENDING:
-            prompt.end = hint.message
-            return
-        ear = self._ears.get(prompt.client_id) if prompt.client_id is not None else None
-        if ear is None:
+        prompt.note(hint)
+        ear = self._ear(prompt)
+        if ear is None or hint.kind is HintKind.ENDING:  # which is told when it is committed
             return
         if hint.preview:
             ear.show(hint, prompt.prompt_id)
@@ -156,24 +182,40 @@ class Relay:
             return self._tell_status()
         prompt = await self._prompt(event.job_id)
         del self._prompts[event.job_id]
-        ear = self._ears.get(prompt.client_id) if prompt.client_id is not None else None
+        ear = self._ear(prompt)
         end = await self._ending(event, prompt) if ear else None
+        if ear and event.type == JobState.SUCCEEDED and not prompt.whole:
+            await self._fill(ear, prompt)
         if ear and end:
             ear.tell(*end)
         self._tell_status()
         if ear and end:
             ear.tell("executing", {"node": None, "prompt_id": prompt.prompt_id})
 
-    async def _ending(self, event: JobEvent, prompt: _Prompt) -> tuple[str, Mapping[str, Any]] | None:
-        return ending(event.type, prompt.prompt_id, prompt.end, None) or ending(
-            event.type, prompt.prompt_id, prompt.end, await self._job(event.job_id)
-        )
+    async def _fill(self, ear: Ear, prompt: _Prompt) -> None:
+        """What the job made and was not told: the socket of its server may have been down, or slower than its history."""
+        view = await self._view(prompt.job_id)
+        if not prompt.heard:
+            ear.tell("execution_start", stamped(prompt.prompt_id))
+        for node_id, output in ui_of(prompt.job_id, view.outputs).items() if view else ():
+            if node_id not in prompt.shown:
+                told = {"node": node_id, "display_node": node_id, "output": output, "prompt_id": prompt.prompt_id}
+                ear.tell("executed", told)
 
-    async def _job(self, job_id: str) -> Job | None:
+    async def _ending(self, event: JobEvent, prompt: _Prompt) -> tuple[str, Mapping[str, Any]] | None:
+        if end := ending(event.type, prompt.prompt_id, prompt.end, None):
+            return end
+        view = await self._view(event.job_id)
+        return ending(event.type, prompt.prompt_id, prompt.end, view.job if view else None)
+
+    async def _view(self, job_id: str) -> JobView | None:
         try:
-            return (await self._jobs.get(self._principal, job_id)).job
+            return await self._jobs.get(self._principal, job_id)
         except Fault:  # it is kept no longer
             return None
+
+    def _ear(self, prompt: _Prompt) -> Ear | None:
+        return self._ears.get(prompt.client_id) if prompt.client_id is not None else None
 
     async def _prompt(self, job_id: str) -> _Prompt:
         prompt = self._prompts.get(job_id)
