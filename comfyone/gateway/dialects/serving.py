@@ -91,7 +91,8 @@ class _Place:
     """What is served at one path."""
 
     def __init__(self, path: str, codec: Codec) -> None:
-        self.pattern: re.Pattern[str] | None = compile_path(path)[0] if "{" in path else None
+        pattern = compile_path(path)[0].pattern if "{" in path else None
+        self.pattern = re.compile(pattern, re.DOTALL) if pattern else None  # an id may hold any character
         self.methods: dict[str, _Service | _Fork] = {}
         self.codec = codec
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from hashlib import sha256
 from typing import Any
 
 import msgspec
 
 from comfyone.errors import Fault
 from comfyone.gateway.dispatch.link import Link
-from comfyone.gateway.domain.catalogue import spelled
+from comfyone.gateway.domain.catalogue import Catalogue, spelled
 from comfyone.gateway.domain.files import parse_asset_path, suffix_of
 from comfyone.gateway.domain.jobs import Job
 from comfyone.gateway.ports import Blobs, Store
@@ -17,6 +18,12 @@ from comfyone.gateway.services.graphs import Graphs
 from comfyone.graph.document import with_values
 
 __all__ = ["graph_for"]
+
+TENANT = "comfyone_tenant"
+"""An input that no node has."""
+
+_SIGNED = b'"EXTRA_PNGINFO"'
+"""What the description of a node holds that is told the workflow as its author drew it."""
 
 
 async def graph_for(job: Job, link: Link, graphs: Graphs, store: Store, blobs: Blobs) -> dict[str, Any]:
@@ -40,10 +47,30 @@ async def graph_for(job: Job, link: Link, graphs: Graphs, store: Store, blobs: B
     graph = _map_inputs(graph, fill)
     if link.catalogue is not None:
         graph = spelled(graph, link.catalogue)
+        if link.backend.shared:
+            graph = _set_apart(graph, job.tenant_id, link.catalogue)
     if not paths:
         return graph
     placed = {path: await _place(path, job, link, store, blobs) for path in paths}
     return _map_inputs(graph, lambda text: placed.get(text, text))
+
+
+def _set_apart(graph: dict[str, Any], tenant_id: str, catalogue: Catalogue) -> dict[str, Any]:
+    """The graph of which another tenant is given nothing that was saved for this one.
+
+    ComfyUI gives a node's earlier files to whoever asks for the same inputs, and what it writes into them (the workflow as its
+    author drew it) is no input. An input that a node doesn't know is ignored but for that comparison.
+    """
+    mark = {TENANT: sha256(tenant_id.encode()).hexdigest()[:16]}
+
+    def signs(node: Mapping[str, Any]) -> bool:
+        info = catalogue.info.get(node["class_type"])
+        return info is not None and _SIGNED in info.raw
+
+    return {
+        node_id: {**node, "inputs": {**node["inputs"], **mark}} if signs(node) else node
+        for node_id, node in graph.items()
+    }
 
 
 async def _place(path: str, job: Job, link: Link, store: Store, blobs: Blobs) -> str:

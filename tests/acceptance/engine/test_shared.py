@@ -14,6 +14,7 @@ import pytest
 from comfyone.api.job import Job
 from comfyone.emulator import Sandbox
 from comfyone.emulator.records import Record
+from comfyone.graph.metadata import read_metadata
 from tests.acceptance.engine.lab import Lab, eventually
 from tests.graphs import Graph, slow, tiny
 from tests.support.gateway import GatewayProcess
@@ -156,3 +157,22 @@ def test_what_may_run_counts_over_ones_own_and_shared_backends(tenants: MakeTena
         finish(*jobs)
         spans = sorted(span for job in jobs for span in owner.attempts(job))
         assert all(earlier[1] <= later[0] for earlier, later in pairwise(spans))
+
+
+def test_nobody_is_given_a_picture_that_was_saved_for_another(tenants: MakeTenants, sandboxes: list[Sandbox]) -> None:
+    """A server remembers what it has saved for a graph, and a picture holds the workflow of whoever sent that first."""
+    labs = tenants(1.0, 1.0)
+    sandboxes[1].stop_listening()
+    eventually(lambda: labs[0].api.get_backend("s1").data["is_live"] is False)
+    for lab in (*labs, *labs):
+        drawn = {"workflow": {"nodes": [], "links": [], "name": lab.key}}
+        body = {"prompt": tiny(), "extra_data": {"extra_pnginfo": drawn}}
+        answer = lab.v1.raw("POST", "/prompt", json=body)
+        assert answer.status_code == 200, answer.text
+        prompt_id = answer.json()["prompt_id"]
+        entry = eventually(lambda id=prompt_id, lab=lab: lab.v1.raw("GET", f"/history/{id}").json())  # type: ignore[misc]
+        [file] = entry[prompt_id]["outputs"]["3"]["images"]
+        drawn_in = read_metadata(lab.v1.raw("GET", "/view", params=file).content).workflow
+        assert drawn_in is not None
+        assert drawn_in["name"] == lab.key
+    assert [record.nodes for record in runs(sandboxes)] == [["1", "2", "3"], ["3"], ["3"], ["3"]], "all else is shared"
