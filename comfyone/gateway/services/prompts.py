@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 
@@ -43,7 +44,8 @@ class Prompts:
 
         def query(session: Session) -> tuple[list[Prompt], list[Prompt]]:
             door = session.prompts(principal.tenant_id)
-            return door.placed(MAX_SHOWN), door.waiting(MAX_SHOWN)
+            placed, waiting = door.placed(MAX_SHOWN), door.waiting(MAX_SHOWN)
+            return _for(principal, session, placed), _for(principal, session, waiting)
 
         placed, waiting = await self._store.read(query)
         running = [prompt for prompt in placed if _runs(prompt)]
@@ -54,12 +56,19 @@ class Prompts:
         principal.require(Scope.JOBS)
         most = MAX_SHOWN if limit is None else min(max(limit, 0), MAX_SHOWN)
         look = self._store.read if most <= FEW else self._store.survey
-        return await look(lambda session: session.prompts(principal.tenant_id).history(most, offset))
+        return await look(
+            lambda session: _for(principal, session, session.prompts(principal.tenant_id).history(most, offset))
+        )
 
     async def entry(self, principal: Principal, prompt_id: str) -> Prompt | None:
         """What the history has under a prompt id; None while the job has not ended, and when there is none."""
         principal.require(Scope.JOBS)
-        return await self._store.read(lambda session: session.prompts(principal.tenant_id).entry(prompt_id))
+
+        def query(session: Session) -> list[Prompt]:
+            found = session.prompts(principal.tenant_id).entry(prompt_id)
+            return _for(principal, session, [found] if found else [])
+
+        return next(iter(await self._store.read(query)), None)
 
     async def hide(self, principal: Principal, prompt_ids: Sequence[str]) -> None:
         """Takes ended jobs out of this history, and nothing else: they stay for all other ways to ask for them."""
@@ -139,6 +148,18 @@ class Prompts:
         for job in await self._store.write(cancel):
             if job.state not in TERMINAL:
                 self._dispatch.cancel(job.id)
+
+
+def _for(principal: Principal, session: Session, prompts: list[Prompt]) -> list[Prompt]:
+    """Jobs as a key may see them: one for some workflows is shown no graph of the others."""
+    if principal.workflows is None:
+        return prompts
+    door = session.tenant(principal.tenant_id)
+    names = [door.workflow_of(prompt.view.job.id) for prompt in prompts]
+    return [
+        prompt if name is None or principal.may_run(name) else replace(prompt, graph=b"{}", values=b"{}")
+        for prompt, name in zip(prompts, names, strict=True)
+    ]
 
 
 def _unknown(filename: str) -> Fault:

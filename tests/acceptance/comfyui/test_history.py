@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import pytest
 
+from comfyone.gateway.app import database_path
+from comfyone.gateway.domain.tenants import parse_scopes
+from comfyone.gateway.services.accounts import issue_key
+from comfyone.gateway.storage.sqlite import transaction
 from tests.acceptance.comfyui.conftest import Native
+from tests.acceptance.conftest import Tenant
 from tests.graphs import empty, node, speaking, tiny
 from tests.support.gateway import GatewayProcess
+from tests.support.v1 import V1
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.seed("S5-10", "S5-11", "S5-56")
@@ -83,3 +89,22 @@ def test_jobs_that_came_in_other_words_are_in_the_same_history(comfyui: Native) 
     [image] = entry["outputs"]["3"]["images"]
     assert comfyui.view(image).status_code == 200
     eventually(lambda: job in comfyui.get("/history"))
+
+
+def test_a_key_for_some_workflows_is_shown_no_graph_of_the_others(
+    comfyui: Native, shop: Tenant, gateway: GatewayProcess
+) -> None:
+    for name in ("open", "hidden"):
+        shop.workflow(tiny(), name=name)
+    seen, unseen = (shop.submit({"workflow_id": name}) for name in ("open", "hidden"))
+    for job in (seen, unseen):
+        comfyui.entry(job)
+    with transaction(database_path(gateway.state)) as session:
+        key = issue_key(session, shop.name, scopes=parse_scopes(None), workflows=("open",)).key
+    gateway.issued.append(key)
+    narrow = V1(shop.url, key)
+    told = narrow.raw("GET", "/history").json()
+    assert told[seen]["prompt"][2] == tiny()
+    assert told[unseen]["prompt"][2] == narrow.raw("GET", f"/history/{unseen}").json()[unseen]["prompt"][2] == {}
+    assert comfyui.get(f"/history/{unseen}")[unseen]["prompt"][2] == tiny()
+    narrow.close()
