@@ -23,11 +23,12 @@ from comfyone.gateway.dispatch.link import Link
 from comfyone.gateway.dispatch.materials import graph_for
 from comfyone.gateway.dispatch.previews import Previews
 from comfyone.gateway.dispatch.secrets import Secrets
+from comfyone.gateway.dispatch.telling import Telling
 from comfyone.gateway.domain.evidence import Ending, FileRef, Gone, Hint, HintKind, Refused, Unreachable, Unsent, Where
 from comfyone.gateway.domain.files import Content, Output
-from comfyone.gateway.domain.jobs import Assignment, Failure, Job, JobEvent, JobState, Passing
+from comfyone.gateway.domain.jobs import Assignment, Failure, Job, JobState
 from comfyone.gateway.domain.placement import models_of
-from comfyone.gateway.domain.progress import Progress, Snapshot
+from comfyone.gateway.domain.progress import Snapshot
 from comfyone.gateway.ports import Blobs, Bus, Store
 from comfyone.gateway.services.graphs import Graphs
 
@@ -41,10 +42,6 @@ CANCEL_PATIENCE = 0.2
 
 ABANDON_PATIENCE = 2.0
 """How long whoever removes a backend waits for its jobs to be stopped there."""
-
-PROGRESS_INTERVAL = 0.05
-TOLD = ("percent", "node_id", "nodes_done", "nodes_total", "step", "steps")
-"""What of a snapshot is told to those who listen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +91,8 @@ class Run:
         self._began_at = assignment.job.started_at
         self._executed_at: float | None = None
         self._look = asyncio.Event()
-        self._begun = self._told = assignment.job.state is JobState.RUNNING
-        self._progress = Progress(())
-        self._progress_at = 0.0
+        self._begun = assignment.job.state is JobState.RUNNING
+        self._telling = Telling(self.job, tools.bus, tools.previews, begun=self._begun, shared=link.backend.shared)
         self._collector = Collector(
             self.job.tenant_id, self.job.outputs, link.driver, tools.blobs, named=self.job.workflow_id is None
         )
@@ -105,7 +101,7 @@ class Run:
 
     @property
     def snapshot(self) -> Snapshot:
-        return self._progress.snapshot(self._tools.previews.of(self.job.id))
+        return self._telling.snapshot
 
     @property
     def seconds(self) -> float:
@@ -123,12 +119,13 @@ class Run:
     async def follow(self) -> None:
         """To the end of the attempt: the job has ended, or is back in the queue."""
         try:
-            self._progress = Progress(await self._nodes()) if self._recovered else self._progress
+            if self._recovered:
+                self._telling.follow(await self._nodes())
             if self._recovered or await self._send_in_turn():
                 await self._settle()
         finally:
             self._collector.forget()
-            self._tools.previews.forget(self.job.id)
+            self._telling.end()
             self._link.release(self.prompt_id)
 
     async def abandon(self, reason: str) -> None:
@@ -160,7 +157,7 @@ class Run:
             await self._end(JobState.CANCELLED, "cancelled before it was sent")
             return False
         extra, targets = await self._extras()
-        self._progress = Progress(graph)
+        self._telling.follow(graph)
         self._sent = True
         try:
             left_out = await self._link.driver.send(self.prompt_id, graph, extra=extra, targets=targets)
@@ -243,14 +240,14 @@ class Run:
     def hear(self, hint: Hint) -> None:
         self._heard = self._heard or hint.kind is not HintKind.CONNECTED
         self._moved_at = time.monotonic()
-        self._relay(hint)
+        self._telling.relay(hint)
         match hint.kind:
             case HintKind.BEGUN:
                 self._begin()
             case HintKind.PROGRESS | HintKind.OUTPUT:
                 self._advance(hint)
             case HintKind.PREVIEW:
-                self._show(hint)
+                self._telling.show(hint)
             case HintKind.ENDING:
                 self._announced = True
                 asyncio.get_running_loop().call_later(ENDING_PATIENCE, self._look.set)
@@ -271,42 +268,12 @@ class Run:
 
     def _tell(self, _: asyncio.Future[Any]) -> None:
         """From now on progress may be told: it comes after ``running``, which is committed."""
-        self._told = True
+        self._telling.begun = True
 
     def _advance(self, hint: Hint) -> None:
         if hint.produced:
             self._collector.start(hint.produced)
-        if hint.kind is HintKind.PROGRESS:
-            self._progress.turn_to(hint.node_id, hint.step)
-        grown = bool(hint.done or hint.fractions) and self._progress.update(hint.done, hint.fractions)
-        now = time.monotonic()
-        if grown and self._told and now - self._progress_at >= PROGRESS_INTERVAL:
-            self._progress_at = now
-            now_at = self._progress.snapshot()
-            data = {name: getattr(now_at, name) for name in TOLD}
-            self._pass_on(Passing.PROGRESS, data)
-
-    def _show(self, hint: Hint) -> None:
-        """Passes a preview on to those who look: it is copied only for them."""
-        if hint.preview:
-            self._tools.previews.show(self.job.id, hint.preview)
-        topics = (self.job.id, self.job.tenant_id)
-        if hint.preview and self._told and any(self._tools.bus.has_listeners(id, Passing.PREVIEW) for id in topics):
-            data = {"mime": hint.preview.mime, "node_id": hint.node_id, "data": bytes(hint.preview.content)}
-            self._pass_on(Passing.PREVIEW, data)
-
-    def _relay(self, hint: Hint) -> None:
-        """Passes what the server said on to those who understand its own words: most of the time there are none, and of
-        stored workflows never."""
-        if self.job.workflow_id is not None or self.job.tenant_id not in self._tools.bus.audience(Passing.MESSAGE):
-            return
-        if hint.kind is HintKind.ENDING and hint.message and self._link.backend.shared:
-            hint = replace(hint, message={**hint.message, "data": {**hint.message["data"], "traceback": []}})
-        if hint.message or hint.preview or hint.text or hint.kind is HintKind.CONNECTED:
-            self._pass_on(Passing.MESSAGE, {"hint": hint})
-
-    def _pass_on(self, type_: Passing, data: dict[str, Any]) -> None:
-        self._tools.bus.publish(JobEvent(self.job.tenant_id, self.job.id, None, type_, time.time(), data))
+        self._telling.advance(hint)
 
     # judging
 
