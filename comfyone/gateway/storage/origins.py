@@ -7,9 +7,20 @@ import msgspec
 from comfyone.errors import Fault
 from comfyone.gateway.domain.jobs import NewJob, Origin
 from comfyone.gateway.storage.rows import json_text
-from comfyone.gateway.storage.sql import Sql
+from comfyone.gateway.storage.sql import Row, Sql
 
-__all__ = ["add_origin", "check_prompt_id", "front_rank", "job_of_prompt", "origin_of", "placed_for"]
+__all__ = [
+    "ORIGIN",
+    "add_origin",
+    "check_prompt_id",
+    "front_rank",
+    "job_of_prompt",
+    "origin_of",
+    "placed_for",
+    "read_origin",
+]
+
+ORIGIN = "client_id, prompt_id, extra_data, targets, front"
 
 _targets = msgspec.json.Decoder(tuple[str, ...])
 
@@ -48,11 +59,12 @@ def front_rank(sql: Sql, tenant_id: str, rank: float) -> float:
 
 
 def origin_of(sql: Sql, job_id: str) -> Origin | None:
-    row = sql.one(
-        "SELECT client_id, prompt_id, extra_data, targets, front FROM job_origins WHERE job_id = ?", (job_id,)
-    )
-    if row is None:
-        return None
+    row = sql.one(f"SELECT {ORIGIN} FROM job_origins WHERE job_id = ?", (job_id,))
+    return read_origin(row) if row else None
+
+
+def read_origin(row: Row) -> Origin:
+    """From the columns `ORIGIN`."""
     client_id, prompt_id, extra_data, targets, front = row
     return Origin(client_id, prompt_id, msgspec.json.decode(extra_data), _targets.decode(targets), bool(front))
 

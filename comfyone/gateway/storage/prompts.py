@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from comfyone.errors import Fault
-from comfyone.gateway.ports import Prompt
-from comfyone.gateway.storage.sql import Sql
+from comfyone.gateway.domain.files import Output
+from comfyone.gateway.domain.jobs import JobState
+from comfyone.gateway.ports import JobView, Prompt
+from comfyone.gateway.storage.origins import ORIGIN, read_origin
+from comfyone.gateway.storage.rows import ASSET, JOB, job_of, output_of
+from comfyone.gateway.storage.sql import Row, Sql
 from comfyone.gateway.storage.tenant_door import SqlTenantDoor
 
 __all__ = ["SqlPrompts"]
+
+
+def _of(table: str, columns: str) -> str:
+    return ", ".join(f"{table}.{column.strip()}" for column in columns.split(","))
+
 
 _PLACED = "state IN ('dispatched', 'running') AND tenant_id = :tenant AND NOT (state = 'dispatched' AND cancelling = 1)"
 """The jobs that backends have, without those that were taken out of the queue before they began."""
@@ -19,6 +29,19 @@ _SHOWN = (
     "tenant_id = :tenant AND finished_at > COALESCE((SELECT until FROM cleared_histories WHERE tenant_id = :tenant), 0) "
     "AND (state <> 'cancelled' OR started_at IS NOT NULL) "  # what was taken out of the queue has never been in the history
     "AND NOT EXISTS (SELECT 1 FROM hidden_prompts h WHERE h.job_id = jobs.id)"
+)
+
+_WIDTH = len(JOB.split(","))
+_ENTRIES = (
+    f"SELECT {_of('j', JOB)}, COALESCE(g.graph, v.graph), o.job_id, {_of('o', ORIGIN)} FROM jobs j "
+    "LEFT JOIN job_graphs g ON g.job_id = j.id "
+    "LEFT JOIN workflow_versions v ON v.workflow_id = j.workflow_id AND v.version = j.version "
+    "LEFT JOIN job_origins o ON o.job_id = j.id WHERE j.tenant_id = ? AND j.id IN"
+)
+_OUTPUTS = (
+    "SELECT o.job_id, o.node_id, o.kind, o.name, o.value, o.file, "
+    f"{_of('a', ASSET)} FROM outputs o LEFT JOIN assets a ON a.id = o.asset_id AND a.tenant_id = ? "
+    "WHERE o.job_id IN ({}) ORDER BY o.job_id, o.position"
 )
 
 
@@ -88,9 +111,19 @@ class SqlPrompts:
         )
 
     def _all(self, statement: str, **values: Any) -> list[Prompt]:
-        rows = self._sql.all(statement, {"tenant": self._tenant, **values})
-        return [self._prompt(row[0]) for row in rows]
+        """The jobs that a statement names, in its order."""
+        ids = [row[0] for row in self._sql.all(statement, {"tenant": self._tenant, **values})]
+        marks = ", ".join("?" * len(ids))
+        rows = self._sql.all(f"{_ENTRIES} ({marks})", (self._tenant, *ids))
+        outputs: dict[str, list[Output]] = defaultdict(list)
+        for job_id, *columns in self._sql.all(_OUTPUTS.format(marks), (self._tenant, *ids)):
+            outputs[job_id].append(output_of(tuple(columns)))
+        found = {row[0]: _prompt(row, outputs) for row in rows}
+        return [found[job_id] for job_id in ids]
 
-    def _prompt(self, job_id: str) -> Prompt:
-        graph, values = self._door.graph(job_id)
-        return Prompt(self._door.job(job_id, placed=False), graph, values, self._door.origin(job_id))
+
+def _prompt(row: Row, outputs: Mapping[str, Sequence[Output]]) -> Prompt:
+    job, (graph, known, *said) = job_of(row[:_WIDTH]), row[_WIDTH:]
+    made = outputs.get(job.id, ()) if job.state is JobState.SUCCEEDED else ()
+    origin = read_origin(tuple(said)) if known else None
+    return Prompt(JobView(job, None, None, made), graph, job.values, origin)
