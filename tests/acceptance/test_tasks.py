@@ -402,11 +402,16 @@ def test_a_worker_of_which_nothing_is_known_yet_is_starting(tmp_path: Path, lone
 
 
 def test_of_a_shared_worker_a_tenant_sees_neither_where_it_is_nor_who_else_is_there(
-    gateway: GatewayProcess, acme: Tenant, rival: Tenant, lone: Sandbox
+    tmp_path: Path, lone: Sandbox
 ) -> None:
-    operator = V1(gateway.url, gateway.key("operator", scopes=["admin", "jobs"]))
-    operator.post("/admin/v1/backends", {"name": f"shared-{acme.name}", "url": lone.url})
-    try:
+    """On a gateway of its own: what others have left waiting would be run on a shared worker too."""
+    with (
+        GatewayProcess(tmp_path / "state") as gateway,
+        closing(Tenant(gateway)) as acme,
+        closing(Tenant(gateway)) as rival,
+    ):
+        with closing(V1(gateway.url, gateway.key("operator", scopes=["admin", "jobs"]))) as operator:
+            operator.post("/admin/v1/backends", {"name": "shared", "url": lone.url})
         theirs = Tasks(rival)
         task_id = theirs.submit("slow", sleeping(60))["id"]
         theirs.reaches(task_id, "running")
@@ -416,9 +421,6 @@ def test_of_a_shared_worker_a_tenant_sees_neither_where_it_is_nor_who_else_is_th
         (seen,) = theirs.get("/api/v1/workers")
         assert (seen["status"], seen["current_task_id"]) == ("running", task_id)
         theirs.cancel(task_id)
-    finally:
-        operator.delete(f"/admin/v1/backends/shared-{acme.name}")
-        operator.close()
 
 
 # errors

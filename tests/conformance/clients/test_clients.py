@@ -176,7 +176,8 @@ DRAW = """
 @pytest.mark.skipif(
     browser() is None and not os.environ.get("COMFYONE_TEST_BROWSER"), reason="no Chromium is installed"
 )
-async def test_comfyuis_own_page(acme: Team, rival: Team, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("clients")
+async def test_comfyuis_own_page(acme: Team, rival: Team) -> None:
     """Its page is opened at the gateway, a graph is drawn on it and queued, and it shows the picture."""
     for team, color in zip((acme, rival), COLORS, strict=True):
         await asyncio.to_thread(no_greeting, team)
