@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Collection
 from typing import Any, TypeVar
 
 import msgspec
-from python_multipart.exceptions import MultipartParseError
+from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
@@ -123,7 +123,10 @@ class Upload:
             "on_part_data": self._on_part_data,
             "on_part_end": self._on_part_end,
         }
-        self._parser = MultipartParser(options[b"boundary"], callbacks)
+        try:
+            self._parser = MultipartParser(options[b"boundary"], callbacks)
+        except FormParserError as error:
+            raise Fault("invalid_body", f"the multipart body is broken: {error}", field="file") from error
         self._stream = self._request.stream()
         while not self._found and await self._feed():
             pass
@@ -155,7 +158,7 @@ class Upload:
             chunk = await anext(self._stream, b"")
             if chunk:
                 self._parser.write(chunk)
-        except MultipartParseError as error:
+        except FormParserError as error:
             raise Fault("invalid_body", f"the multipart body is broken: {error}", field="file") from error
         except ClientDisconnect as error:
             raise Fault("invalid_body", "the upload ended early", field="file", hint="send it again") from error

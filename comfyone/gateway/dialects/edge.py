@@ -20,7 +20,7 @@ from comfyone.gateway.dialects.local import is_local
 
 __all__ = ["Edge", "key_of", "prefix_of", "request_id_of"]
 
-_PATH_KEY = re.compile(r"/k/([^/]+)(/.*)?")
+_PATH_KEY = re.compile(r"/k/([^/]+)(/.*)?", re.DOTALL)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 

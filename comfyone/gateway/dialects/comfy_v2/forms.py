@@ -6,7 +6,7 @@ import re
 from collections.abc import AsyncIterator
 from typing import Any
 
-from python_multipart.exceptions import MultipartParseError
+from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
@@ -57,7 +57,10 @@ class Form:
             "on_part_data": self._on_part_data,
             "on_end": self._on_end,
         }
-        self._parser = MultipartParser(options[b"boundary"], callbacks)
+        try:
+            self._parser = MultipartParser(options[b"boundary"], callbacks)
+        except FormParserError as error:
+            raise _invalid(f"the form is broken: {error}") from error
 
     @property
     def declared_size(self) -> int:
@@ -109,7 +112,7 @@ class Form:
         try:
             if piece:
                 self._parser.write(piece)
-        except MultipartParseError as error:
+        except FormParserError as error:
             raise _invalid("the multipart body is broken") from error
 
     def _text(self, name: str) -> str | None:

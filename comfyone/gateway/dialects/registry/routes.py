@@ -16,9 +16,10 @@ from comfyone.gateway.domain.backends import Backend, BackendState
 __all__ = ["REGISTRY_ROUTES"]
 
 MAX_WEIGHT = 1_000_000
+MAX_LIMIT = 1_000_000
 
 Weight = Annotated[int, msgspec.Meta(ge=1, le=MAX_WEIGHT)]
-Limit = Annotated[int, msgspec.Meta(ge=1)]
+Limit = Annotated[int, msgspec.Meta(ge=1, le=MAX_LIMIT)]
 
 
 class NewAppBackend(msgspec.Struct, frozen=True):
