@@ -42,6 +42,7 @@ from comfyone.gateway.domain.jobs import (
 )
 from comfyone.gateway.domain.placement import Policy, Slot
 from comfyone.gateway.domain.progress import Snapshot
+from comfyone.gateway.domain.prompts import Listing
 from comfyone.gateway.domain.tenants import ApiKey, Tenant, TenantPolicy
 from comfyone.gateway.domain.usage import UsageQuestion, UsageRow
 from comfyone.gateway.domain.webhooks import Delivery, Due, Verdict, Webhook
@@ -60,6 +61,7 @@ __all__ = [
     "FolderDoor",
     "Forecast",
     "JobView",
+    "Listed",
     "Offer",
     "Outbound",
     "Outbox",
@@ -105,6 +107,17 @@ class Prompt:
         """The id under which it is shown: the caller's own, or the job's."""
         own = self.origin.prompt_id if self.origin else None
         return self.view.job.id if own is None else own
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A job as ComfyUI's clients find it in a list, under the ``id`` that is shown; its graph is left out. ``workflow_id`` is
+    that of the page."""
+
+    view: JobView
+    id: str
+    front: bool
+    workflow_id: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,6 +313,8 @@ class PromptDoor(Protocol):
     def waiting(self, limit: int) -> list[Prompt]: ...
     def history(self, limit: int, offset: int | None) -> list[Prompt]: ...
     def entry(self, prompt_id: str) -> Prompt | None: ...
+    def find(self, prompt_id: str) -> Prompt | None: ...
+    def listed(self, listing: Listing, most: int) -> tuple[list[Listed], int]: ...
     def hide(self, prompt_ids: Iterable[str]) -> None: ...
     def clear(self, now: float) -> None: ...
 

@@ -9,7 +9,7 @@ import pytest
 
 from comfyone import ConflictError, PromptInput, PromptPayload
 from tests.acceptance.conftest import Tenant
-from tests.graphs import slow, text_to_image, tiny
+from tests.graphs import sleeping, slow, text_to_image, tiny
 from tests.support.v1 import V1
 from tests.support.waiting import eventually
 
@@ -252,6 +252,16 @@ def test_events_stream_with_numbers_and_resume_after_one(shop: Tenant) -> None:
     assert events(shop, job, headers={"Last-Event-ID": "3"}) == [("4", "succeeded")]
     assert events(shop, job, params={"after": "2"}) == [("3", "running"), ("4", "succeeded")]
     assert events(shop, job, params={"after": "4"}) == []
+
+
+def test_a_head_of_the_events_is_answered_at_once(shop: Tenant) -> None:
+    shop.workflow(sleeping(30))
+    job = shop.submit({"workflow_id": "w"})
+    answer = shop.raw("HEAD", f"/v1/prompts/{job}/events")
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    assert shop.raw("HEAD", "/v1/prompts/01a200a3-0000-7df5-84e2-7ffc46735000/events").status_code == 404
+    assert shop.status(job)["state"] not in ("succeeded", "failed", "cancelled")
 
 
 def events(tenant: V1, job: str, **options: Any) -> list[tuple[str | None, str]]:

@@ -13,6 +13,7 @@ import time
 from urllib.parse import parse_qsl, quote, unquote, urlencode
 
 from loguru import logger
+from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from comfyone.gateway.dialects.headers import header_of
@@ -53,7 +54,7 @@ class Edge:
             await send(message)
 
         try:
-            await self._app(scope, receive, stamped)
+            await (_add_slash if _lacks_slash(scope) else self._app)(scope, receive, stamped)
         finally:
             took = (time.perf_counter() - began) * 1000
             method = scope.get("method", "WS")
@@ -94,9 +95,22 @@ def _from_path(scope: Scope) -> str | None:
         return None
     raw = scope.get("raw_path") or b""
     scope["comfyone.prefix"] = f"/k/{quote(match[1], safe='')}"
+    scope["comfyone.bare"] = match[2] is None
     scope["path"] = match[2] or "/"
     scope["raw_path"] = b"/" + raw.split(b"/", 3)[3] if raw.count(b"/") > 2 else b"/"
     return match[1]
+
+
+def _lacks_slash(scope: Scope) -> bool:
+    """Whether a browser was given the key as its whole path: from there the page's links would lead elsewhere."""
+    return bool(scope.get("comfyone.bare")) and scope.get("method") in ("GET", "HEAD")
+
+
+async def _add_slash(scope: Scope, receive: Receive, send: Send) -> None:
+    """Leads to the same path with a slash behind it, wherever a proxy may show that."""
+    query = scope.get("query_string", b"").decode("latin-1")
+    place = f"{prefix_of(scope).rpartition('/')[2]}/" + (f"?{query}" if query else "")
+    await RedirectResponse(place)(scope, receive, send)
 
 
 def _from_query(scope: Scope) -> str | None:

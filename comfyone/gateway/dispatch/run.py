@@ -26,7 +26,7 @@ from comfyone.gateway.dispatch.secrets import Secrets
 from comfyone.gateway.dispatch.telling import Telling
 from comfyone.gateway.domain.evidence import Ending, FileRef, Gone, Hint, HintKind, Refused, Unreachable, Unsent, Where
 from comfyone.gateway.domain.files import Content, Output
-from comfyone.gateway.domain.jobs import Assignment, Failure, Job, JobState
+from comfyone.gateway.domain.jobs import INTERRUPTED, Assignment, Failure, Job, JobState
 from comfyone.gateway.domain.placement import models_of
 from comfyone.gateway.domain.progress import Snapshot
 from comfyone.gateway.ports import Blobs, Bus, Store
@@ -362,9 +362,8 @@ class Run:
         elif ending.interrupted and self._link.may_have_hit(self.prompt_id):
             await self._give_back("an interrupt that meant another prompt hit it")
         elif ending.interrupted:
-            failure = Failure(
-                "interrupted", f"somebody interrupted it on backend '{self._link.backend.name}'", hint="submit it again"
-            )
+            reason = f"somebody interrupted it on backend '{self._link.backend.name}'"
+            failure = Failure(INTERRUPTED, reason, ending.node_id, ending.node_type, hint="submit it again")
             await self._end(JobState.FAILED, "interrupted", failure)
         else:
             await self._store_outputs(ending)

@@ -133,6 +133,10 @@ class Ending:
     produced: tuple[Produced, ...] = ()
     failure: Failure | None = None
     interrupted: bool = False
+    node_id: str | None = None
+    """The node that was interrupted, if it was one, and its class."""
+
+    node_type: str | None = None
 
 
 class Where(Enum):

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 __all__ = [
+    "INTERRUPTED",
     "REQUEUED",
     "SECRET_EXTRA",
     "TERMINAL",
@@ -40,6 +41,9 @@ class JobState(StrEnum):
 
 REQUEUED = "requeued"
 """The type of the event with which a job goes back to the queue; every other transition's is the state it leads to."""
+
+INTERRUPTED = "interrupted"
+"""The type of failure of a job whose run somebody stopped on its backend, past the gateway."""
 
 
 class Passing(StrEnum):
@@ -85,7 +89,7 @@ class Standing(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Failure:
     """Why a job failed. ``type`` is stable: ``node_error``, ``rejected``, ``invalid_graph``, ``output_missing``,
-    ``backend_lost``, ``unschedulable``, ``unable``, ``poison``, ``input_missing``."""
+    ``backend_lost``, ``unschedulable``, ``unable``, ``poison``, ``input_missing``, `INTERRUPTED`."""
 
     type: str
     message: str

@@ -125,12 +125,18 @@ def ending_of(entry: Mapping[str, Any]) -> Whereabouts:
     messages = dict(status.get("messages") or ())
     if status.get("status_str") == "error":
         if "execution_interrupted" in messages:
-            return Whereabouts(Where.ENDED, Ending(interrupted=True))
+            told = messages["execution_interrupted"] or {}
+            node_id, node_type = _line(told.get("node_id")), _line(told.get("node_type"))
+            return Whereabouts(Where.ENDED, Ending(interrupted=True, node_id=node_id, node_type=node_type))
         return Whereabouts(Where.ENDED, Ending(failure=_node_failure(messages.get("execution_error") or {})))
     produced = tuple(
         item for node_id, output in (entry.get("outputs") or {}).items() for item in produced_of(node_id, output)
     )
     return Whereabouts(Where.ENDED, Ending(produced=produced))
+
+
+def _line(value: Any) -> str | None:
+    return value[:MAX_LINE] if isinstance(value, str) else None
 
 
 def _node_failure(error: Mapping[str, Any]) -> Failure:

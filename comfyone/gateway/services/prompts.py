@@ -11,8 +11,9 @@ from itertools import islice
 from comfyone.errors import Fault
 from comfyone.gateway.domain.files import Asset, Content, Output
 from comfyone.gateway.domain.jobs import TERMINAL, Job, JobState
+from comfyone.gateway.domain.prompts import Listing
 from comfyone.gateway.domain.tenants import Principal, Scope
-from comfyone.gateway.ports import Blobs, Dispatch, Prompt, Session, Store
+from comfyone.gateway.ports import Blobs, Dispatch, Listed, Prompt, Session, Store
 
 __all__ = ["MAX_SHOWN", "Prompts"]
 
@@ -23,6 +24,10 @@ FEW = 64
 """Entries of the history that are read in place: fewer than a change of threads is worth."""
 
 MAX_COUNTED = 100_000
+MAX_LISTED = 10_000
+"""Jobs that a list is made of: the latest that have ended, as many as ComfyUI remembers, and as many that have not."""
+
+OPEN = tuple(state for state in JobState if state not in TERMINAL)
 BATCH = 100
 """Jobs that are cancelled in one transaction."""
 
@@ -69,6 +74,30 @@ class Prompts:
             return _for(principal, session, [found] if found else [])
 
         return next(iter(await self._store.read(query)), None)
+
+    async def find(self, principal: Principal, prompt_id: str) -> Prompt | None:
+        """What the queue or the history has under a prompt id; None when there is none."""
+        principal.require(Scope.JOBS)
+
+        def query(session: Session) -> list[Prompt]:
+            found = session.prompts(principal.tenant_id).find(prompt_id)
+            return _for(principal, session, [found] if found else [])
+
+        return next(iter(await self._store.read(query)), None)
+
+    async def listed(self, principal: Principal, listing: Listing) -> tuple[list[Listed], int]:
+        """Jobs of the queue and the history together, and how many of them the listing has in all. Nobody else waits."""
+        principal.require(Scope.JOBS)
+        return await self._store.survey(
+            lambda session: session.prompts(principal.tenant_id).listed(listing, MAX_LISTED)
+        )
+
+    async def cancel(self, principal: Principal, prompt_ids: Iterable[str]) -> bool:
+        """Takes jobs out of the queue, or stops them if they run; others, and unknown ids, are left alone. Whether there was
+        anything to cancel."""
+        principal.require(Scope.JOBS)
+        found = [await self._stop(principal, part, OPEN) for part in _batches(prompt_ids)]
+        return any(found)
 
     async def hide(self, principal: Principal, prompt_ids: Sequence[str]) -> None:
         """Takes ended jobs out of this history, and nothing else: they stay for all other ways to ask for them."""
@@ -135,19 +164,23 @@ class Prompts:
             raise _unknown(filename)
         return content
 
-    async def _stop(self, principal: Principal, prompt_ids: Iterable[str], states: Sequence[JobState]) -> None:
-        """Cancels those that stand so."""
+    async def _stop(self, principal: Principal, prompt_ids: Iterable[str], states: Sequence[JobState]) -> int:
+        """Cancels those that stand so, and counts those that were not being cancelled already."""
         ids = list(prompt_ids)
 
-        def cancel(session: Session) -> list[Job]:
+        def cancel(session: Session) -> tuple[list[Job], int]:
             door = session.tenant(principal.tenant_id)
-            jobs = [job for job in map(partial(_job, session, principal.tenant_id), ids) if job and job.state in states]
-            return [door.cancel(job.id, now) for job in jobs]
+            found = map(partial(_job, session, principal.tenant_id), ids)
+            jobs = {job.id: job for job in found if job and job.state in states}  # however often it is named
+            new = sum(not job.cancelling for job in jobs.values())
+            return [door.cancel(job_id, now) for job_id in jobs], new
 
         now = time.time()
-        for job in await self._store.write(cancel):
+        stopped, new = await self._store.write(cancel)
+        for job in stopped:
             if job.state not in TERMINAL:
                 self._dispatch.cancel(job.id)
+        return new
 
 
 def _for(principal: Principal, session: Session, prompts: list[Prompt]) -> list[Prompt]:

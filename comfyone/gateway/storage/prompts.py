@@ -8,8 +8,10 @@ from typing import Any
 
 from comfyone.errors import Fault
 from comfyone.gateway.domain.files import Output
-from comfyone.gateway.domain.jobs import JobState
-from comfyone.gateway.ports import JobView, Prompt
+from comfyone.gateway.domain.jobs import INTERRUPTED, Job, JobState
+from comfyone.gateway.domain.prompts import WORKFLOW, Listing, PromptStatus
+from comfyone.gateway.ports import JobView, Listed, Prompt
+from comfyone.gateway.storage.listing import metadata_of
 from comfyone.gateway.storage.origins import ORIGIN, read_origin
 from comfyone.gateway.storage.rows import ASSET, JOB, job_of, output_of
 from comfyone.gateway.storage.sql import Row, Sql
@@ -22,6 +24,7 @@ def _of(table: str, columns: str) -> str:
     return ", ".join(f"{table}.{column.strip()}" for column in columns.split(","))
 
 
+_WAITING = "state = 'queued' AND tenant_id = :tenant"
 _PLACED = "state IN ('dispatched', 'running') AND tenant_id = :tenant AND NOT (state = 'dispatched' AND cancelling = 1)"
 """The jobs that backends have, without those that were taken out of the queue before they began."""
 
@@ -31,11 +34,33 @@ _SHOWN = (
     "AND NOT EXISTS (SELECT 1 FROM hidden_prompts h WHERE h.job_id = jobs.id)"
 )
 
+_QUEUED = {
+    PromptStatus.PENDING: (_WAITING, f"{_PLACED} AND state = 'dispatched'"),
+    PromptStatus.IN_PROGRESS: (f"{_PLACED} AND state = 'running'",),
+}
+_STOPPED = f"""state = 'failed' AND error LIKE '{{"type":"{INTERRUPTED}",%'"""
+_ENDED = {
+    PromptStatus.COMPLETED: "state = 'succeeded'",
+    PromptStatus.FAILED: f"state = 'failed' AND NOT ({_STOPPED})",
+    PromptStatus.CANCELLED: f"state = 'cancelled' OR {_STOPPED}",
+}
+"""Where the jobs of each status are found: among those of the queue, or among those that have ended."""
+
+_OF_WORKFLOW = f"WHERE id IN (SELECT job_id FROM job_metadata WHERE tenant_id = :tenant AND key = '{WORKFLOW}' AND value = :workflow) "
+_LATEST = (  # whatever there is to look for, no more of them are looked at
+    "SELECT id, tenant_id, state, error, dispatched_at, started_at, finished_at FROM jobs "
+    "WHERE tenant_id = :tenant AND finished_at IS NOT NULL ORDER BY id DESC LIMIT :most"
+)
+
 _WIDTH = len(JOB.split(","))
 _ENTRIES = (
     f"SELECT {_of('j', JOB)}, COALESCE(g.graph, v.graph), o.job_id, {_of('o', ORIGIN)} FROM jobs j "
     "LEFT JOIN job_graphs g ON g.job_id = j.id "
     "LEFT JOIN workflow_versions v ON v.workflow_id = j.workflow_id AND v.version = j.version "
+    "LEFT JOIN job_origins o ON o.job_id = j.id WHERE j.tenant_id = ? AND j.id IN"
+)
+_ROWS = (
+    f"SELECT {_of('j', JOB)}, o.prompt_id, o.front FROM jobs j "
     "LEFT JOIN job_origins o ON o.job_id = j.id WHERE j.tenant_id = ? AND j.id IN"
 )
 _OUTPUTS = (
@@ -56,7 +81,7 @@ class SqlPrompts:
     def remaining(self, most: int) -> int:
         """How many jobs wait or run; past ``most`` they are not counted any further."""
         row = self._sql.one(
-            "SELECT COUNT(*) FROM (SELECT 1 FROM jobs WHERE state = 'queued' AND tenant_id = :tenant UNION ALL "
+            f"SELECT COUNT(*) FROM (SELECT 1 FROM jobs WHERE {_WAITING} UNION ALL "
             f"SELECT 1 FROM jobs WHERE {_PLACED} LIMIT :most)",
             {"tenant": self._tenant, "most": most},
         )
@@ -69,10 +94,7 @@ class SqlPrompts:
 
     def waiting(self, limit: int) -> list[Prompt]:
         """The jobs that wait, the next one first."""
-        return self._all(
-            "SELECT id FROM jobs WHERE state = 'queued' AND tenant_id = :tenant ORDER BY rank, id LIMIT :limit",
-            limit=limit,
-        )
+        return self._all(f"SELECT id FROM jobs WHERE {_WAITING} ORDER BY rank, id LIMIT :limit", limit=limit)
 
     def history(self, limit: int, offset: int | None) -> list[Prompt]:
         """Ended jobs, oldest first: from ``offset`` on, or the last ones."""
@@ -86,12 +108,26 @@ class SqlPrompts:
 
     def entry(self, prompt_id: str) -> Prompt | None:
         """What the history has under a prompt id."""
-        try:
-            job_id = self._door.job_of_prompt(prompt_id)
-        except Fault:  # unknown, or somebody else's
-            return None
-        found = self._all(f"SELECT id FROM jobs WHERE id = :job AND {_SHOWN}", job=job_id)
-        return found[0] if found else None
+        return self._one(prompt_id, _SHOWN)
+
+    def find(self, prompt_id: str) -> Prompt | None:
+        """What the queue or the history has under a prompt id."""
+        return self._one(prompt_id, f"({_WAITING} OR {_PLACED} OR {_SHOWN})")
+
+    def listed(self, listing: Listing, most: int) -> tuple[list[Listed], int]:
+        """A page of the queue and the history, and how many jobs all pages have together: ``most`` of each kind at most, of
+        those that have ended the latest."""
+        ids = self._ids(listing, most)
+        shown = ids[listing.offset : listing.offset + listing.limit]
+        marks = ", ".join("?" * len(shown))
+        labels = metadata_of(self._sql, self._tenant, shown)
+        outputs = self._outputs(shown)
+        found: dict[str, Listed] = {}
+        for row in self._sql.all(f"{_ROWS} ({marks})", (self._tenant, *shown)):
+            job, (own, front) = job_of(row[:_WIDTH]), row[_WIDTH:]
+            workflow = labels.get(job.id, {}).get(WORKFLOW)
+            found[job.id] = Listed(_view(job, outputs), job.id if own is None else own, bool(front), workflow)
+        return [found[job_id] for job_id in shown], len(ids)
 
     def hide(self, prompt_ids: Iterable[str]) -> None:
         """Takes ended jobs out of the history; what it does not have is left out."""
@@ -110,20 +146,53 @@ class SqlPrompts:
             (self._tenant, now),
         )
 
+    def _one(self, prompt_id: str, condition: str) -> Prompt | None:
+        try:
+            job_id = self._door.job_of_prompt(prompt_id)
+        except Fault:  # unknown, or somebody else's
+            return None
+        found = self._all(f"SELECT id FROM jobs WHERE id = :job AND {condition}", job=job_id)
+        return found[0] if found else None
+
     def _all(self, statement: str, **values: Any) -> list[Prompt]:
         """The jobs that a statement names, in its order."""
         ids = [row[0] for row in self._sql.all(statement, {"tenant": self._tenant, **values})]
         marks = ", ".join("?" * len(ids))
         rows = self._sql.all(f"{_ENTRIES} ({marks})", (self._tenant, *ids))
-        outputs: dict[str, list[Output]] = defaultdict(list)
-        for job_id, *columns in self._sql.all(_OUTPUTS.format(marks), (self._tenant, *ids)):
-            outputs[job_id].append(output_of(tuple(columns)))
+        outputs = self._outputs(ids)
         found = {row[0]: _prompt(row, outputs) for row in rows}
         return [found[job_id] for job_id in ids]
+
+    def _outputs(self, ids: Sequence[str]) -> Mapping[str, Sequence[Output]]:
+        outputs: dict[str, list[Output]] = defaultdict(list)
+        for job_id, *columns in self._sql.all(_OUTPUTS.format(", ".join("?" * len(ids))), (self._tenant, *ids)):
+            outputs[job_id].append(output_of(tuple(columns)))
+        return outputs
+
+    def _ids(self, listing: Listing, most: int) -> list[str]:
+        """All jobs that are asked for, in the order that is asked for."""
+        places = [place for status in _QUEUED if status in listing.statuses for place in _QUEUED[status]]
+        parts = [f"SELECT id, 0.0 AS took FROM (SELECT id FROM jobs WHERE {place} LIMIT :most) q" for place in places]
+        ended = " OR ".join(_ENDED[status] for status in _ENDED if status in listing.statuses)
+        if ended:
+            took = "finished_at - COALESCE(started_at, dispatched_at, finished_at) AS took"
+            parts.append(f"SELECT id, {took} FROM ({_LATEST}) jobs WHERE {_SHOWN} AND ({ended})")
+        if not parts:
+            return []
+        order = "ASC" if listing.ascending else "DESC"
+        rows = self._sql.all(
+            f"SELECT id FROM ({' UNION ALL '.join(parts)}) found {_OF_WORKFLOW if listing.workflow_id else ''}"
+            f"ORDER BY {f'took {order}, ' if listing.by_duration else ''}id {order}",
+            {"tenant": self._tenant, "most": most, "workflow": listing.workflow_id},
+        )
+        return [row[0] for row in rows]
 
 
 def _prompt(row: Row, outputs: Mapping[str, Sequence[Output]]) -> Prompt:
     job, (graph, known, *said) = job_of(row[:_WIDTH]), row[_WIDTH:]
-    made = outputs.get(job.id, ()) if job.state is JobState.SUCCEEDED else ()
     origin = read_origin(tuple(said)) if known else None
-    return Prompt(JobView(job, None, None, made), graph, job.values, origin)
+    return Prompt(_view(job, outputs), graph, job.values, origin)
+
+
+def _view(job: Job, outputs: Mapping[str, Sequence[Output]]) -> JobView:
+    return JobView(job, None, None, outputs.get(job.id, ()) if job.state is JobState.SUCCEEDED else ())

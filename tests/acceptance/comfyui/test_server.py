@@ -114,4 +114,7 @@ def test_the_page_is_served_where_its_package_is_installed(page: Path, tmp_path:
                 assert get(path).status_code == 404, path
             assert get("/v1/nobody").json()["error"] == "not_found", "each dialect still refuses in its own words"
         assert requests.get(f"{gateway.url}/", timeout=10).status_code == 200
+        led = requests.get(f"{gateway.url}/k/{key}", timeout=10)
+        assert (led.url, led.text) == (f"{gateway.url}/k/{key}/", "<html>the page</html>")
+        assert key not in gateway.log()
         assert requests.get(f"{gateway.url}/prompt", timeout=10).status_code == 401

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import string
+from typing import Any
 from urllib.parse import parse_qsl, quote
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from starlette.types import Receive, Scope, Send
@@ -49,6 +51,31 @@ async def test_a_key_in_the_query_is_taken_out_of_it(key: str, others: dict[str,
     scope = await seen(http_scope(query="&".join([*pairs[:1], f"api_key={key}", *pairs[1:]])))
     assert key_of(scope) == key
     assert parse_qsl(scope["query_string"].decode(), keep_blank_values=True) == list(others.items())
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_a_key_that_is_the_whole_path_leads_to_what_is_below_it(method: str) -> None:
+    async def nowhere(*_: object) -> None:
+        pytest.fail("it was passed on")
+
+    sent = Sent()
+    scope = {**http_scope("/k/a%3Ab", "x=1&api_key=two&y=%2F"), "method": method}
+    await Edge(nowhere, "1.2.3")(scope, hanging([]), sent)
+    headers = dict(sent[0]["headers"])
+    assert sent[0]["status"] == 307
+    assert headers[b"location"] == b"a%3Ab/?x=1&y=%2F"
+    assert headers[b"x-comfyone"] == b"1.2.3"
+
+
+async def test_what_is_no_visit_is_led_nowhere() -> None:
+    for method, path in (("POST", "/k/key"), ("GET", "/k/key/"), ("GET", "/k")):
+        found: list[str] = []
+
+        async def app(scope: Any, receive: Any, send: Any, found: list[str] = found) -> None:
+            found.append(scope["path"])
+
+        await Edge(app, "1.2.3")({**http_scope(path), "method": method}, hanging([]), Sent())
+        assert found == ["/k" if path == "/k" else "/"]
 
 
 async def test_a_header_goes_before_the_address() -> None:

@@ -88,7 +88,7 @@ FAILED = queued_job("job", error=Failure("output_missing", "no output"), started
         ("succeeded", SUCCESS, "execution_success"),
         ("succeeded", None, "execution_success"),
         ("failed", ERROR, "execution_error"),
-        ("failed", INTERRUPTED, "execution_interrupted"),  # by somebody else, on the server
+        ("failed", INTERRUPTED, "execution_error"),  # by us, who gave it up
         ("failed", SUCCESS, "execution_error"),  # what it made was gone
         ("failed", None, "execution_error"),
         ("cancelled", INTERRUPTED, "execution_interrupted"),
@@ -107,6 +107,15 @@ def test_the_end_is_ours_and_in_the_servers_words_where_those_say_the_same(
         assert data == {**announced["data"], "prompt_id": "mine"}
     if state == "failed" and expected == "execution_error" and announced is not ERROR:
         assert (data["exception_message"], data["exception_type"]) == ("no output", "output_missing")
+
+
+@pytest.mark.parametrize("announced", [INTERRUPTED, None])
+def test_what_somebody_stopped_on_the_server_was_interrupted(announced: dict[str, Any] | None) -> None:
+    stopped = queued_job("job", error=Failure("interrupted", "by somebody", "2", "KSampler"), started_at=1.0)
+    told = ending("failed", "mine", announced, stopped, interrupted=True)
+    assert told is not None
+    type_, data = told
+    assert (type_, data["node_id"], data["prompt_id"]) == ("execution_interrupted", "2", "mine")
 
 
 def test_a_job_that_was_taken_out_of_the_queue_has_no_end_to_tell_of() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 from blake3 import blake3
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from comfyone.errors import Fault
 from comfyone.gateway.dialects.bodies import Upload, decode
@@ -218,11 +218,13 @@ async def get_prompt_history(call: Call) -> list[StatusRecord]:
     return await _statuses(call, views)
 
 
-async def get_prompt_events(call: Call) -> StreamingResponse:
+async def get_prompt_events(call: Call) -> Response:
     after = call.number("after")
     resumed = call.request.headers.get("last-event-id", "")
     job_id = call.path("id")
     await call.services.jobs.get(call.principal, job_id)  # so that an unknown job is a 404 and not an empty stream
+    if call.request.method == "HEAD":
+        return Response(media_type="text/event-stream")  # or it would be kept open for nothing
     after = int(resumed) if resumed.isdigit() else after
     return event_stream(_events(call, job_id, after, bool(call.number("previews"))), call.until_lapsed)
 

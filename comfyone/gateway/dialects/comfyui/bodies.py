@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-__all__ = ["Changes", "Free", "Interrupt", "PromptBody"]
+__all__ = ["Changes", "Free", "Interrupt", "JobIds", "PromptBody"]
 
 
 class PromptBody(msgspec.Struct):
@@ -32,6 +32,12 @@ class Interrupt(msgspec.Struct):
     """What to stop; without an id, whatever of the tenant's runs."""
 
     prompt_id: str | None = None
+
+
+class JobIds(msgspec.Struct):
+    """The jobs to cancel."""
+
+    job_ids: list[str]
 
 
 class Free(msgspec.Struct):

@@ -11,12 +11,12 @@ import msgspec
 from comfyone.gateway.dialects.routing import Call
 from comfyone.gateway.domain.files import Output
 from comfyone.gateway.domain.ids import made_at
-from comfyone.gateway.domain.jobs import Failure, Job, JobState
+from comfyone.gateway.domain.jobs import INTERRUPTED, Failure, Job, JobState
 from comfyone.gateway.ports import Prompt
 from comfyone.graph.catalog import Catalog
 from comfyone.graph.document import Graph, with_values
 
-__all__ = ["history_entry", "number_of", "queue_entry", "told", "ui_of"]
+__all__ = ["FEW", "ending_of", "history_entry", "number_of", "queue_entry", "span_of", "told", "ui_of"]
 
 T = TypeVar("T")
 
@@ -109,23 +109,30 @@ def _outputs(prompt: Prompt, graph: Graph, catalog: Catalog | None) -> list[str]
 
 
 def _messages(prompt: Prompt) -> list[list[Any]]:
-    job = prompt.view.job
-    began = job.started_at or job.dispatched_at or job.finished_at or job.created_at
-    messages: list[list[Any]] = [
-        ["execution_start", {"prompt_id": prompt.id, "timestamp": int(began * 1000)}],
-        ["execution_cached", {"nodes": [], "prompt_id": prompt.id, "timestamp": int(began * 1000)}],
+    began, ended = span_of(prompt.view.job)
+    kind, told = ending_of(prompt.view.job.state, prompt.view.job.error)
+    return [
+        ["execution_start", {"prompt_id": prompt.id, "timestamp": began}],
+        ["execution_cached", {"nodes": [], "prompt_id": prompt.id, "timestamp": began}],
+        [kind, {"prompt_id": prompt.id, **told, "timestamp": ended}],
     ]
-    kind, told = _ending(job)
-    ended = int((job.finished_at or began) * 1000)
-    return [*messages, [kind, {"prompt_id": prompt.id, **told, "timestamp": ended}]]
 
 
-def _ending(job: Job) -> tuple[str, dict[str, Any]]:
-    if job.state is JobState.SUCCEEDED:
+def span_of(job: Job) -> tuple[int, int]:
+    """When a job that has ended began and ended, in milliseconds."""
+    began = job.started_at or job.dispatched_at or job.finished_at or job.created_at
+    return int(began * 1000), int((job.finished_at or began) * 1000)
+
+
+def ending_of(state: str, error: Failure | None) -> tuple[str, dict[str, Any]]:
+    """The message of how a job has ended, but for its id and the time; the socket and the history say the same."""
+    if state == JobState.SUCCEEDED:
         return "execution_success", {}
-    if job.state is JobState.CANCELLED:
+    if state == JobState.CANCELLED:
         return "execution_interrupted", {"node_id": None, "node_type": None, "executed": []}
-    failure = job.error or Failure("failed", "the job failed")
+    failure = error or Failure("failed", "the job failed")
+    if failure.type == INTERRUPTED:
+        return "execution_interrupted", {"node_id": failure.node_id, "node_type": failure.node_type, "executed": []}
     return "execution_error", {
         "node_id": failure.node_id,
         "node_type": failure.node_type,

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from comfyone.gateway.dialects.comfyui.entries import ending_of
 from comfyone.gateway.dialects.comfyui.outbox import Frame, Rank
 from comfyone.gateway.domain.evidence import Preview
 from comfyone.gateway.domain.jobs import Job, JobState
@@ -96,26 +97,26 @@ def text(frame: bytes) -> Frame:
     return Frame(frame, Rank.PROGRESS)
 
 
-def ending(state: str, prompt_id: str, said: Mapping[str, Any] | None, job: Job | None) -> tuple[str, Data] | None:
+def ending(
+    state: str, prompt_id: str, said: Mapping[str, Any] | None, job: Job | None, *, interrupted: bool = False
+) -> tuple[str, Data] | None:
     """The message of a job's end, after our own record of it: in the server's words where those say the same.
 
     Args:
         state: How the job ended.
         said: The end that the server announced, if it did and we heard it.
         job: The job at its end, when ``said`` does not say all.
+        interrupted: Whether it failed because somebody stopped it on its backend.
     """
     type_ = said["type"] if said else None
     if state == JobState.SUCCEEDED:
         return "execution_success", _end_of(said if type_ == "execution_success" else None, prompt_id)
-    if state == JobState.FAILED and type_ in ("execution_error", "execution_interrupted"):
+    stopped = interrupted or state != JobState.FAILED
+    if type_ == ("execution_interrupted" if stopped else "execution_error"):
         return type_, _end_of(said, prompt_id)
-    if state == JobState.FAILED and job is not None:
-        return "execution_error", {**_error(job), **stamped(prompt_id)}
-    if type_ == "execution_interrupted":
-        return type_, _end_of(said, prompt_id)
-    if job is not None and job.started_at is not None:
-        where: Data = {"node_id": None, "node_type": None, "executed": []}
-        return "execution_interrupted", {**where, **stamped(prompt_id)}
+    if job is not None and (state == JobState.FAILED or job.started_at is not None):
+        type_, told = ending_of(state, job.error)
+        return type_, {**told, **stamped(prompt_id)}
     return None  # it never began: a prompt that is taken out of the queue leaves it without a word
 
 
@@ -126,17 +127,3 @@ def _end_of(said: Mapping[str, Any] | None, prompt_id: str) -> Data:
 def stamped(prompt_id: str) -> Data:
     """What a message says of a prompt that says no more than that something has happened."""
     return {"prompt_id": prompt_id, "timestamp": int(time.time() * 1000)}
-
-
-def _error(job: Job) -> Data:
-    error = job.error
-    return {
-        "node_id": error.node_id if error else None,
-        "node_type": error.node_type if error else None,
-        "executed": [],
-        "exception_message": error.reason if error else "",
-        "exception_type": (error.exception or error.type) if error else "",
-        "traceback": list(error.traceback) if error else [],
-        "current_inputs": {},
-        "current_outputs": [],
-    }

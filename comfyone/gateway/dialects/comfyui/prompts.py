@@ -18,6 +18,7 @@ from comfyone.gateway.dialects.comfyui.tables import native
 from comfyone.gateway.dialects.routing import Call
 from comfyone.gateway.domain.ids import made_at
 from comfyone.gateway.domain.jobs import Origin
+from comfyone.gateway.domain.prompts import WORKFLOW, workflow_of
 from comfyone.gateway.domain.tenants import Scope
 from comfyone.gateway.domain.workflows import Values
 from comfyone.gateway.services.submissions import Submission
@@ -98,9 +99,16 @@ def _submission(call: Call, raw: bytes, graph: Any, body: PromptBody, values: Va
         raw=bytes(body.prompt),
         values=values,
         origin=origin,
+        metadata=_remembered(origin),
         idempotency_key=call.header(b"idempotency-key"),
         digest=blake3(b"/prompt\0" + raw).digest(),
     )
+
+
+def _remembered(origin: Origin) -> dict[str, str]:
+    """What the list of jobs is asked by, and ought not look for in every prompt's extra data."""
+    workflow_id = workflow_of(origin.extra_data)
+    return {} if workflow_id is None else {WORKFLOW: workflow_id}
 
 
 def _retry(fault: Fault) -> dict[str, str]:

@@ -26,7 +26,7 @@ from comfyone.gateway.dialects.comfyui.frames import (
 )
 from comfyone.gateway.dialects.comfyui.outbox import Frame, Outbox
 from comfyone.gateway.domain.evidence import Hint, HintKind
-from comfyone.gateway.domain.jobs import REQUEUED, JobEvent, JobState, Passing
+from comfyone.gateway.domain.jobs import INTERRUPTED, REQUEUED, JobEvent, JobState, Passing
 from comfyone.gateway.domain.progress import Snapshot
 from comfyone.gateway.domain.tenants import Principal
 from comfyone.gateway.ports import JobView
@@ -203,10 +203,11 @@ class Relay:
                 ear.tell("executed", told)
 
     async def _ending(self, event: JobEvent, prompt: _Prompt) -> tuple[str, Mapping[str, Any]] | None:
-        if end := ending(event.type, prompt.prompt_id, prompt.end, None):
+        interrupted = event.data.get("error", {}).get("type") == INTERRUPTED
+        if end := ending(event.type, prompt.prompt_id, prompt.end, None, interrupted=interrupted):
             return end
         view = await self._view(event.job_id)
-        return ending(event.type, prompt.prompt_id, prompt.end, view.job if view else None)
+        return ending(event.type, prompt.prompt_id, None, view.job if view else None, interrupted=interrupted)
 
     async def _view(self, job_id: str) -> JobView | None:
         try:

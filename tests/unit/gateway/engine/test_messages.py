@@ -118,7 +118,7 @@ def test_however_a_server_tells_a_traceback_few_and_short_lines_of_it_are_kept(l
 
 
 def test_an_interrupted_run_is_neither_failed_nor_done() -> None:
-    assert ending("interrupted") == Ending(interrupted=True)
+    assert ending("interrupted") == Ending(interrupted=True, node_id="2", node_type="TestSleep")
 
 
 def test_the_queue_says_what_runs_and_what_waits() -> None:
