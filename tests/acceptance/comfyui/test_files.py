@@ -144,6 +144,19 @@ def test_what_is_no_picture_comes_as_it_is(comfyui: Native) -> None:
         assert answer.headers["content-disposition"].startswith("attachment")
 
 
+def test_only_common_formats_are_drawn_anew(comfyui: Native) -> None:
+    """Readers of others call programs of this machine."""
+    rare = b"P6 1 1 255 abc"
+    comfyui.upload("a.ppm", rare)
+    assert comfyui.view({"filename": "a.ppm", "type": "input"}, preview="webp;90").content == rare
+
+
+def test_a_quality_may_have_any_number_of_digits(comfyui: Native) -> None:
+    comfyui.upload("a.png", picture())
+    seen = comfyui.view({"filename": "a.png", "type": "input"}, preview="webp;" + "9" * 4400)
+    assert (seen.status_code, seen.headers["content-type"]) == (200, "image/webp")
+
+
 def test_a_name_is_asked_for_anew_and_an_output_is_kept(comfyui: Native) -> None:
     comfyui.upload("a.png", picture())
     named = comfyui.view({"filename": "a.png", "type": "input"})

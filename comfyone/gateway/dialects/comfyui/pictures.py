@@ -21,6 +21,9 @@ T = TypeVar("T")
 MAX_PIXELS = 64 * 1024 * 1024
 """Pixels of a picture that is worked on; a larger one is given as it is."""
 
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+"""What is read: other formats have readers that call programs of this machine (EPS), or that hardly anybody has looked at."""
+
 AT_ONCE = 2
 _turns: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
 
@@ -38,7 +41,7 @@ def preview_of(content: Content, wish: str, channel: str) -> Drawn | None:
     """As ``webp;90`` asks for: format and quality. Only WebP and JPEG there are, and only WebP has alpha."""
     words = wish.split(";")
     form = words[0] if words[0] in ("webp", "jpeg") and "a" not in channel else "webp"
-    quality = min(int(words[-1]), 100) if words[-1].isascii() and words[-1].isdigit() else 90
+    quality = min(int(words[-1][:3]), 100) if words[-1].isascii() and words[-1].isdigit() else 90
     with_alpha = form == "webp" and channel != "rgb"
 
     def save(image: Image.Image) -> Drawn:
@@ -95,7 +98,7 @@ def _png(image: Image.Image, texts: PngInfo | None = None) -> Drawn:
 
 def _opened(content: Content, use: Callable[[Image.Image], T]) -> T | None:
     try:
-        with Image.open(BytesIO(content) if isinstance(content, bytes) else Path(content)) as image:
+        with Image.open(BytesIO(content) if isinstance(content, bytes) else Path(content), formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 return None
             return use(image)
