@@ -17,6 +17,9 @@ from tests.support.wire import Wire
 pytestmark = pytest.mark.seed("S5-6", "S5-7", "S5-8", "S5-15", "S5-16", "S5-17", "S5-47")
 
 
+PRIVATE = ("configs", "custom_nodes")
+
+
 @pytest.fixture(scope="module")
 def unlike() -> Iterator[tuple[Sandbox, Sandbox]]:
     """Two servers that differ in what they have."""
@@ -89,7 +92,18 @@ def test_models_and_embeddings_are_listed(comfyui: Native) -> None:
 def test_folders_of_models_tell_nothing_of_the_hosts(comfyui: Native) -> None:
     told = comfyui.get("/experiment/models")
     assert {"name": "checkpoints", "folders": ["checkpoints"]} in told
-    assert not [each for each in told if each["name"] in ("configs", "custom_nodes")]
+    assert not [each for each in told if each["name"] in PRIVATE]
+
+
+@pytest.mark.parametrize("folder", PRIVATE)
+def test_folders_without_models_are_the_hosts_own(comfyui: Native, folder: str) -> None:
+    assert folder not in comfyui.get("/models")
+    for path in (
+        f"/models/{folder}",
+        f"/experiment/models/{folder}",
+        f"/view_metadata/{folder}?filename=a.safetensors",
+    ):
+        assert comfyui.raw("GET", path).status_code == 404
 
 
 def test_the_devices_of_all_backends_are_told_and_nothing_of_the_hosts(union: Native) -> None:

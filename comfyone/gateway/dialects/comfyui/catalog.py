@@ -13,7 +13,7 @@ from comfyone.gateway.dialects.routing import Call, Query
 __all__ = ["CATALOG_ROUTES"]
 
 _PRIVATE = ("configs", "custom_nodes")
-"""Folders that hold no models."""
+"""Folders that hold no models: what is in them is the hosts' own affair."""
 
 
 async def object_info(call: Call) -> Any:
@@ -29,11 +29,11 @@ async def embeddings(call: Call) -> Any:
 
 
 async def models(call: Call) -> Any:
-    return _united(await _ask(call, "/models"))
+    return [name for name in _united(await _ask(call, "/models")) if name not in _PRIVATE]
 
 
 async def models_in(call: Call) -> Any:
-    answers = await _ask(call, f"/models/{_segment(call.path('folder'))}")
+    answers = await _ask(call, f"/models/{_folder(call)}")
     if not answers:
         raise _unknown(call.path("folder"))
     return _united(answers)
@@ -41,11 +41,11 @@ async def models_in(call: Call) -> Any:
 
 async def model_folders(call: Call) -> Any:
     """Where they lie on the hosts is the hosts' affair."""
-    return [{"name": name, "folders": [name]} for name in await models(call) if name not in _PRIVATE]
+    return [{"name": name, "folders": [name]} for name in await models(call)]
 
 
 async def model_files(call: Call) -> Any:
-    answers = await _ask(call, f"/experiment/models/{_segment(call.path('folder'))}")
+    answers = await _ask(call, f"/experiment/models/{_folder(call)}")
     if not answers:
         raise _unknown(call.path("folder"))
     known: dict[str, Any] = {}
@@ -59,8 +59,8 @@ async def model_files(call: Call) -> Any:
 async def view_metadata(call: Call) -> Any:
     """From the first backend that has the file."""
     filename = call.request.query_params.get("filename", "")
-    folder = call.path("folder")
-    answers = await _ask(call, f"/view_metadata/{_segment(folder)}", {"filename": filename}) if filename else ()
+    folder = _folder(call)
+    answers = await _ask(call, f"/view_metadata/{folder}", {"filename": filename}) if filename else ()
     found = next((answer for answer in answers if isinstance(answer, dict)), None)
     if found is None:
         raise Fault("not_found", f"no metadata of '{filename[:200]}'", field="filename")
@@ -71,13 +71,14 @@ async def _ask(call: Call, path: str, query: dict[str, str] | None = None) -> An
     return await call.services.dispatcher.ask(call.principal.tenant_id, path, query)
 
 
-def _segment(name: str) -> str:
-    """A part of a path on the backends, which leads nowhere else.
+def _folder(call: Call) -> str:
+    """A folder of models, as a part of a path on the backends which leads nowhere else.
 
     Raises:
-        Fault: ``not_found`` for one that would.
+        Fault: ``not_found`` for one that would, or holds no models.
     """
-    if name in ("", ".", "..") or "/" in name or "\\" in name:
+    name = call.path("folder")
+    if name in ("", ".", "..", *_PRIVATE) or "/" in name or "\\" in name:
         raise _unknown(name)
     return quote(name, safe="")
 
