@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 import re
 import secrets
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+import websocket
 
 from comfyone import AuthenticationError, ComfyOne
 from comfyone.errors import FAULTS
@@ -82,6 +84,32 @@ def test_a_socket_takes_its_key_from_the_address_too(acme: Tenant, way: str) -> 
 )
 def test_no_key_is_told_apart_from_a_wrong_one(acme: Tenant, headers: dict[str, str]) -> None:
     V1(acme.url, None).get("/v1/backends", headers=headers).fails("missing_key")
+
+
+ELSEWHERE = [{"Origin": "https://evil.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}]
+
+
+@pytest.mark.parametrize("headers", ELSEWHERE, ids=str)
+def test_a_password_that_a_browser_knows_is_no_key_of_other_sites_pages(acme: Tenant, headers: dict[str, str]) -> None:
+    path, basic = ways(acme.secret, "/v1/backends")["basic"]
+    V1(acme.url, None).get(path, headers={**basic, **headers}).fails("missing_key")
+    assert V1(acme.url, None).raw("POST", "/interrupt", headers={**basic, **headers}).status_code == 401
+    own = {"Origin": acme.url, "Sec-Fetch-Site": "same-origin"}
+    assert V1(acme.url, None).get(path, headers={**basic, **own}).data == []
+    for way in ("bearer", "header", "query", "path"):
+        path, others = ways(acme.secret, "/v1/backends")[way]
+        assert V1(acme.url, None).get(path, headers={**others, **headers}).data == []
+
+
+def test_nor_does_it_open_them_a_socket(acme: Tenant) -> None:
+    _, basic = ways(acme.secret, "")["basic"]
+    for origin, told in (("https://evil.example", "missing_key"), (acme.url, "invalid_body")):
+        socket = websocket.WebSocket()
+        url = acme.url.replace("http", "ws", 1) + "/v1/ws"
+        with closing(socket):
+            socket.connect(url, origin=origin, header=basic, timeout=5, http_no_proxy=["*"])  # type: ignore[no-untyped-call]
+            socket.send('{"type": "sync"}')
+            assert told in str(socket.recv())
 
 
 @pytest.mark.seed("S1-41")

@@ -17,7 +17,7 @@ from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from comfyone.gateway.dialects.headers import header_of
-from comfyone.gateway.dialects.local import is_local
+from comfyone.gateway.dialects.local import is_local, is_own
 
 __all__ = ["Edge", "key_of", "prefix_of", "request_id_of"]
 
@@ -84,7 +84,7 @@ def _take_key(scope: Scope) -> str | None:
         _from_path(scope),
         _from_query(scope),
         header_of(scope, b"x-api-key"),
-        _from_authorization(header_of(scope, b"authorization") or ""),
+        _from_authorization(scope),
     ]
     return next((key for key in reversed(found) if key), None)
 
@@ -122,11 +122,12 @@ def _from_query(scope: Scope) -> str | None:
     return next((unquote(value) for name, value in pairs if name == "api_key"), None)
 
 
-def _from_authorization(value: str) -> str | None:
-    kind, _, credentials = value.partition(" ")
+def _from_authorization(scope: Scope) -> str | None:
+    """A browser that knows a basic password adds it to what pages of other sites ask of us: from them it does not count."""
+    kind, _, credentials = (header_of(scope, b"authorization") or "").partition(" ")
     if kind.lower() == "bearer":
         return credentials.strip()
-    if kind.lower() == "basic":
+    if kind.lower() == "basic" and is_own(scope):
         try:
             return base64.b64decode(credentials, validate=True).decode().partition(":")[2]
         except ValueError:  # no base64, no ASCII, or no UTF-8 within

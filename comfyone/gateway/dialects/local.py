@@ -1,4 +1,4 @@
-"""Who may be let in without a key: whoever is on this machine, but no page of another site that a browser here shows."""
+"""Who may be let in without a key, or by one that a browser adds by itself: no page of another site that it shows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from starlette.types import Scope
 
 from comfyone.gateway.dialects.headers import header_of
 
-__all__ = ["is_local"]
+__all__ = ["is_local", "is_own"]
 
 OURS = (None, "same-origin", "none")
 """What a browser says of where a request comes from (``Sec-Fetch-Site``) when it comes from our own page, or from a person;
@@ -26,7 +26,12 @@ def is_local(scope: Scope) -> bool:
     client, host = scope.get("client"), header_of(scope, b"host") or ""
     if client is None or not _is_loopback(client[0]) or not _is_loopback(_host_of(f"//{host}")):
         return False
-    origin = header_of(scope, b"origin")
+    return is_own(scope)
+
+
+def is_own(scope: Scope) -> bool:
+    """Whether no page of another site makes a browser send the request: what browsers say of that, programs leave out."""
+    origin, host = header_of(scope, b"origin"), header_of(scope, b"host") or ""
     if origin is not None and origin.partition("//")[2].lower() != host.lower():
         return False
     return header_of(scope, b"sec-fetch-site") in OURS
