@@ -15,6 +15,8 @@ from comfyone.gateway.ports import Blobs, Driver
 
 __all__ = ["Collector"]
 
+MAX_FETCHES = 8
+"""Files that are fetched at the same time: each needs a connection, and one graph may name thousands."""
 
 MAX_INLINE = 64
 """Files of a job that may be kept in the database, however small all are: they are in memory until its end."""
@@ -33,6 +35,7 @@ class Collector:
         self._blobs = blobs
         self._named = named
         self._fetching: dict[FileRef, asyncio.Task[Blob]] = {}
+        self._free = asyncio.Semaphore(MAX_FETCHES)
 
     def start(self, produced: Iterable[Produced]) -> None:
         """Begins to fetch, on a hint: what is fetched counts only if the evidence names it too."""
@@ -103,7 +106,8 @@ class Collector:
             raise
 
     async def _fetch(self, file: FileRef, inline: bool) -> Blob:
-        blob = await self._blobs.put(self._driver.fetch(file), inline=inline)
+        async with self._free:
+            blob = await self._blobs.put(self._driver.fetch(file), inline=inline)
         if blob.size == 0:
             raise Gone(f"file '{file.filename}' is empty")
         return blob

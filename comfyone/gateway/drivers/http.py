@@ -32,6 +32,9 @@ SILENT_SECONDS = 60.0
 KEPT_SECONDS = 30.0
 """For which a connection is kept that nobody uses: less than any server does, so that none is closed as we take it."""
 
+MAX_KEPT = 8
+"""Connections that are kept of those that nobody uses."""
+
 MAX_HEAD = 64 * 1024
 MAX_BODY = 256 * 1024 * 1024
 """Bytes of the largest answer to a call: the object_info of large installations has some dozen megabytes."""
@@ -129,8 +132,8 @@ class Http:
         return None
 
     def _release(self, connection: _Connection) -> None:
-        """Keeps a connection for the next call, if this one has been answered to its end."""
-        if connection.reusable:
+        """Keeps a connection for the next call, if this one has been answered to its end and enough are not kept already."""
+        if connection.reusable and len(self._kept) < MAX_KEPT:
             connection.used_at = time.monotonic()
             self._kept.append(connection)
         else:

@@ -93,6 +93,27 @@ async def test_calls_at_the_same_time_have_each_their_own() -> None:
         assert host.connections == 5
 
 
+async def test_of_many_connections_few_are_kept() -> None:
+    open_ = set[asyncio.StreamWriter]()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        open_.add(writer)
+        try:
+            while True:
+                await host.request(reader)
+                await asyncio.sleep(0.1)  # until all have asked
+                writer.write(OK)
+        finally:
+            open_.discard(writer)
+
+    host = Host(talk)
+    async with hosted(host) as way:
+        await asyncio.gather(*(way.call("GET", f"/{number}") for number in range(3 * http.MAX_KEPT)))
+        await asyncio.sleep(0.1)
+        assert host.connections == 3 * http.MAX_KEPT
+        assert len(open_) == http.MAX_KEPT
+
+
 async def test_what_is_sent_is_plain() -> None:
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await host.request(reader)
