@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from io import BytesIO
 from typing import IO, Any
@@ -38,6 +37,7 @@ from comfyone.gateway.drivers.messages import (
     where_in_queue,
 )
 from comfyone.gateway.drivers.object_info import Shelf
+from comfyone.gateway.drivers.reading import read_json
 
 __all__ = ["ComfyUIDriver", "client_session"]
 
@@ -74,7 +74,7 @@ class ComfyUIDriver:
 
     async def probe(self) -> None:
         answer = await self._http.call("GET", "/system_stats", seconds=PROBE_SECONDS)
-        stats = _decoded(answer.body)
+        stats = read_json(answer.body)
         if answer.status != 200 or not isinstance(stats, dict) or "system" not in stats:
             raise WrongServer(f"what answers at {self._url} is no ComfyUI (GET /system_stats: {answer.status})")
 
@@ -93,10 +93,7 @@ class ComfyUIDriver:
         answer = await self._http.call("GET", path + (f"?{urlencode(query, quote_via=quote)}" if query else ""))
         if answer.status in (400, 403, 404):
             return None
-        try:
-            told = json.loads(answer.body)
-        except ValueError:
-            told = None
+        told = read_json(answer.body)
         if answer.status != 200 or told is None:
             raise Unreachable(f"{self._url} answered GET {path} with {answer.status}")
         return told
@@ -113,7 +110,7 @@ class ComfyUIDriver:
         if targets:
             body["partial_execution_targets"] = targets
         answer = await self._post("/prompt", body)
-        told = _decoded(answer.body)
+        told = read_json(answer.body)
         if answer.status == 200 and isinstance(told, dict):
             return left_out(told.get("node_errors"))
         if answer.status == 400 and isinstance(told, dict):
@@ -158,7 +155,7 @@ class ComfyUIDriver:
             async with self._session.post(
                 f"{self._url}/upload/image", data=form, timeout=_UPLOAD, allow_redirects=False
             ) as response:
-                return response.status, _decoded(await response.read())
+                return response.status, read_json(await response.read())
         except aiohttp.ClientConnectorError as error:
             raise Unsent(f"{self._url} cannot be reached: {_reason(error)}") from error
         except (aiohttp.ClientError, TimeoutError, asyncio.IncompleteReadError, OSError) as error:
@@ -202,7 +199,7 @@ class ComfyUIDriver:
 
     async def _get(self, path: str, seconds: float = CALL_SECONDS) -> dict[str, Any]:
         answer = await self._http.call("GET", path, seconds=seconds)
-        told = _decoded(answer.body)
+        told = read_json(answer.body)
         if answer.status != 200 or not isinstance(told, dict):
             raise Unreachable(f"{self._url} answered GET {path} with {answer.status}")
         return told
@@ -220,13 +217,6 @@ def _hint(frames: Frames, message: aiohttp.WSMessage) -> Hint | None:
     if message.type is aiohttp.WSMsgType.TEXT:
         return frames.text(message.data)
     return frames.binary(message.data) if message.type is aiohttp.WSMsgType.BINARY else None
-
-
-def _decoded(body: bytes) -> Any:
-    try:
-        return msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return None
 
 
 def _reason(error: BaseException) -> str:

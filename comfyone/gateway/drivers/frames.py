@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-
 from comfyone.gateway.domain.evidence import Hint, HintKind, Preview
 from comfyone.gateway.drivers.messages import hint_of
+from comfyone.gateway.drivers.reading import read_json
 
 __all__ = ["GREETING", "MAX_PREVIEW", "Frames"]
 
@@ -41,10 +40,7 @@ class Frames:
 
     def text(self, frame: str) -> Hint | None:
         """What a text frame tells of a prompt, if anything."""
-        try:
-            message = msgspec.json.decode(frame)
-        except msgspec.DecodeError:
-            return None
+        message = read_json(frame)
         if not isinstance(message, dict):
             return None
         self._follow(message)
@@ -81,10 +77,7 @@ class Frames:
 
 def _with_metadata(rest: memoryview) -> Hint | None:
     end = 4 + int.from_bytes(rest[:4], "big")
-    try:
-        about = msgspec.json.decode(rest[4:end])
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return None
+    about = read_json(rest[4:end])
     if not isinstance(about, dict):
         return None
     node_id = about.get("display_node_id") or about.get("node_id")

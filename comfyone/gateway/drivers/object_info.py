@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from typing import Any
 from weakref import WeakValueDictionary
@@ -12,6 +11,7 @@ import msgspec
 
 from comfyone.gateway.domain.catalogue import Catalogue, catalogue_of
 from comfyone.gateway.domain.node_info import ClassInfo
+from comfyone.gateway.drivers.reading import read_json
 
 __all__ = ["Shelf"]
 
@@ -41,14 +41,11 @@ class Shelf:
 
 
 def _read(body: bytes) -> tuple[Mapping[str, Any], Mapping[str, bytes]] | None:
-    """The classes, and each of them as it was written; a number without end, which is no JSON, becomes null."""
+    """The classes, and each of them as it was written, or as JSON can say it where that was none."""
     try:
         told = msgspec.json.decode(body)
         raw = {name: bytes(part) for name, part in _classes.decode(body).items()} if isinstance(told, dict) else {}
     except (msgspec.DecodeError, UnicodeDecodeError):
-        try:
-            told = json.loads(body)
-        except ValueError:
-            return None
+        told = read_json(body)
         raw = {name: msgspec.json.encode(info) for name, info in told.items()} if isinstance(told, dict) else {}
     return (told, raw) if isinstance(told, dict) else None
