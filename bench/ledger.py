@@ -63,8 +63,8 @@ INSERT INTO job_events (job_id, number, type, at, data)
         SELECT 1 AS number, 'queued' AS type, '{}' AS data UNION ALL
         SELECT 2, 'dispatched', '{"backend":"box-1","attempt":1}' UNION ALL SELECT 3, 'running', '{}' UNION ALL
         SELECT 4, NULL, '{}') AS step;
-INSERT INTO assets (id, tenant_id, hash, name, mime, size, uploaded, created_at, content)
-    SELECT id, tenant, hash, 'bench_' || number || '_.png', 'image/png', 200, 0, at + 4, randomblob(200)
+INSERT INTO assets (id, tenant_id, hash, name, mime, size, uploaded, created_at, content, inline)
+    SELECT id, tenant, hash, 'bench_' || number || '_.png', 'image/png', 200, 0, at + 4, randomblob(200), 1
     FROM ended WHERE state = 'succeeded' ORDER BY tenant, hash;
 INSERT INTO outputs (job_id, position, node_id, kind, name, asset_id)
     SELECT id, 0, '3', 'image', 'bench_' || number || '_.png', id FROM ended WHERE state = 'succeeded';

@@ -10,6 +10,9 @@ import pytest
 
 from comfyone import InvalidRequestError
 from comfyone.emulator import Sandbox
+from comfyone.gateway.app import database_path
+from comfyone.gateway.storage.sqlite import transaction
+from tests.acceptance.comfy_v2.speech import V2, hash_of
 from tests.acceptance.conftest import Tenant
 from tests.graphs import tiny
 from tests.support.gateway import GatewayProcess
@@ -109,7 +112,7 @@ def test_results_are_always_kept_and_then_no_job_is_taken(poor: Tenant, sandbox:
     poor.workflow(tiny(width=64))
     first = poor.ended(poor.submit({"workflow_id": "w"}))
     size = first["outputs"][0]["size"]
-    poor.upload("rest.bin", noise(3, MOST - size))
+    rest = poor.upload("rest.bin", noise(3, MOST - size)).data
     full = poor.submit({"workflow_id": "w"}, headers={"Idempotency-Key": "k"})  # exactly full is not too much
     assert poor.ended(full)["state"] == "succeeded"
     body = {"workflow": tiny(color=0x111111), "outputs": ["3"]}
@@ -119,5 +122,34 @@ def test_results_are_always_kept_and_then_no_job_is_taken(poor: Tenant, sandbox:
     eventually(lambda: poor.post("/v1/prompts", {"workflow_id": "w"}).body.get("error") == "quota_exceeded")
     assert poor.submit({"workflow_id": "w"}, headers={"Idempotency-Key": "k"}) == full
     poor.upload("more.bin", b"x").fails("quota_exceeded")
-    poor.delete(over["images"][0].rpartition("/")[0])
+    poor.delete(f"/v1/files/{rest['id']}")
     assert poor.ended(poor.submit({"workflow_id": "w"}))["state"] == "succeeded"
+
+
+def test_small_files_count_with_every_name_that_they_have(poor: Tenant) -> None:
+    small, v2 = noise(1, 12_000), V2(poor.url, poor.secret)
+    uploads = [poor.upload(f"{number}.bin", small).status for number in range(4)]
+    named = [v2.from_hash(hash_of(small), f"n{number}.bin").status for number in range(8)]
+    assert (uploads, named) == ([200] * 4, [201] * 4 + [413] * 4)
+    assert v2.from_hash(hash_of(small), "0.bin").status == 200, "what is there already takes no more room"
+    v2.close()
+
+
+def test_uploads_are_bounded_in_number(poor: Tenant, narrow: GatewayProcess) -> None:
+    v2 = V2(poor.url, poor.secret)
+    first = v2.asset(b"x", "first.txt")
+    with transaction(database_path(narrow.state)) as session:
+        session.run(
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 9998) "
+            "INSERT INTO assets (id, tenant_id, hash, name, mime, size, uploaded, created_at, content, inline) "
+            "SELECT a.id || i, tenant_id, hash, 'n' || i, mime, size, 1, created_at, content, 1 FROM assets a, n WHERE id = ?",
+            (first["id"],),
+        )
+    last = poor.upload("last.txt", b"y").data
+    assert "10,000" in poor.upload("more.txt", b"z").fails("quota_exceeded")["message"]
+    v2.from_hash(first["hash"], "more.txt").refused(413, "payload_too_large")
+    assert poor.upload("last.txt", b"y").status == 200
+    v2.from_hash(first["hash"], "first.txt").given(200)
+    poor.delete(f"/v1/files/{last['id']}")
+    v2.from_hash(first["hash"], "more.txt").given(201)
+    v2.close()

@@ -18,7 +18,7 @@ from comfyone.gateway.domain.files import Asset, Blob, asset_path, mime_of_name
 from comfyone.gateway.domain.ids import new_id
 from comfyone.gateway.domain.tenants import Principal
 from comfyone.gateway.domain.workflows import InputSpec, InputType, Values, Workflow
-from comfyone.gateway.ports import Blobs, Outbound, Session, Store
+from comfyone.gateway.ports import Blobs, Outbound, Session, Store, TenantDoor
 from comfyone.gateway.services.quota import Quota
 
 __all__ = ["Fetching", "remote_images"]
@@ -82,15 +82,16 @@ class Fetching:
                 task.cancel()
 
         def keep(session: Session) -> list[Asset]:
-            door = session.tenant(principal.tenant_id)
-            for asset, _ in fetched:
-                self._quota.admit(principal, door, asset)
-            return [door.add_asset(asset, uploaded=True, content=blob.content) for asset, blob in fetched]
+            return [self._keep(session.tenant(principal.tenant_id), principal, *one) for one in fetched]
 
         replaced = {node_id: dict(params) for node_id, params in values.items()}
         for (spec, _), asset in zip(images, await self._store.write(keep), strict=True):
             replaced[spec.id][spec.name] = asset_path(asset)
         return replaced
+
+    def _keep(self, door: TenantDoor, principal: Principal, asset: Asset, blob: Blob) -> Asset:
+        self._quota.admit(principal, door, asset, blob.content)
+        return door.add_asset(asset, uploaded=True, content=blob.content)
 
     async def _asset(self, principal: Principal, spec: InputSpec, url: str) -> tuple[Asset, Blob]:
         """The asset that is to be kept of an image, and its bytes."""

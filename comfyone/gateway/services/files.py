@@ -111,7 +111,7 @@ class Files:
         def add(session: Session) -> tuple[Asset, bool]:
             door = session.tenant(principal.tenant_id)
             new = not door.holds(asset.hash)
-            self._quota.admit(principal, door, asset)
+            self._quota.admit(principal, door, asset, blob.content)
             return door.add_asset(asset, uploaded=True, content=blob.content), new
 
         return await self._store.write(add)
@@ -131,7 +131,7 @@ class Files:
             The asset, and whether it is new; the same content and name again is the same asset.
 
         Raises:
-            Fault: ``not_found`` when there is no such content; ``bad_file_name``.
+            Fault: ``not_found`` when there is no such content; ``bad_file_name``, ``quota_exceeded``.
         """
         principal.require(Scope.JOBS)
         if name is not None:
@@ -147,6 +147,7 @@ class Files:
             asset = replace(
                 like, id=new_id(), name=name or like.name, created_at=now, expires_at=self._until(now, lifetime)
             )
+            self._quota.admit(principal, door, asset, content)
             added = door.add_asset(asset, uploaded=True, content=content)
             return added, added.id == asset.id
 

@@ -120,7 +120,7 @@ class Folders:
             name, earlier = chosen
             if earlier is not None:
                 return earlier
-            self._quota.admit(principal, tenant := session.tenant(principal.tenant_id), asset)
+            self._quota.admit(principal, tenant := session.tenant(principal.tenant_id), asset, blob.content)
             kept = tenant.add_asset(asset, uploaded=False, content=blob.content)
             door.put(folder, name, _lasting(kept, asset), asset.created_at, MAX_NAMES)
             return _found(door, folder, name)

@@ -88,8 +88,9 @@ class Quota:
                 room = await self._room(principal, size)
             yield chunk
 
-    def admit(self, principal: Principal, door: TenantDoor, asset: Asset) -> None:
-        """Inside the transaction that adds an asset: whether it may be added. This is the check that is exact.
+    def admit(self, principal: Principal, door: TenantDoor, asset: Asset, content: bytes | None = None) -> None:
+        """Inside the transaction that adds an asset: whether it may be added. This is the check that is exact. ``content`` are
+        its bytes when they are to lie with it, and with every other name of them too.
 
         It changes what is remembered, which is no harm when the transaction is undone: the bound is one all the same.
 
@@ -97,7 +98,9 @@ class Quota:
             Fault: ``quota_exceeded``.
         """
         most, known = self.most(principal), self._counts.get(principal.tenant_id)
-        if most is None or door.holds(asset.hash) or (known and _bound(known, door) + asset.size <= most):
+        if most is None or (known and _bound(known, door) + asset.size <= most):
+            return
+        if door.holds(asset.hash, None if content is None else asset.name):
             return
         known = _Count(door.bytes_held(), self._clock())
         _keep(self._counts, principal.tenant_id, known)

@@ -104,10 +104,12 @@ CREATE TABLE assets (
     created_at DOUBLE PRECISION NOT NULL,
     expires_at DOUBLE PRECISION,  -- when an upload may go, unless a job needs it; NULL: never
     content BYTEA,  -- its bytes, when they are few; NULL: they lie in the blob store under their hash
+    inline BIGINT NOT NULL,  -- 1: there is content; so that to add up sizes need not look at it
     UNIQUE (hash, tenant_id, name)
 );
 
-CREATE INDEX assets_by_age ON assets (tenant_id, created_at, hash, size);
+CREATE INDEX assets_by_age ON assets (tenant_id, created_at, inline, hash, size);
+CREATE INDEX assets_uploaded ON assets (tenant_id) WHERE uploaded = 1;
 CREATE INDEX assets_expiring ON assets (expires_at) WHERE expires_at IS NOT NULL;
 
 -- The names that ComfyUI's clients know files by, each in a folder of its tenant.

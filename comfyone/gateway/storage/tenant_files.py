@@ -16,15 +16,21 @@ OUTPUTS = (
     "FROM outputs o LEFT JOIN assets a ON a.id = o.asset_id AND a.tenant_id = :tenant WHERE o.job_id = :job ORDER BY o.position"
 )
 _NEW_ASSET = (
-    "INSERT INTO assets (id, tenant_id, hash, name, mime, size, uploaded, created_at, expires_at, content) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (hash, tenant_id, name) DO UPDATE SET expires_at = CASE "
+    "INSERT INTO assets (id, tenant_id, hash, name, mime, size, uploaded, created_at, expires_at, content, inline) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (hash, tenant_id, name) DO UPDATE SET expires_at = CASE "
     "WHEN excluded.uploaded = 0 THEN assets.expires_at WHEN assets.uploaded = 0 THEN excluded.expires_at "
     "WHEN excluded.expires_at > assets.expires_at OR excluded.expires_at IS NULL THEN excluded.expires_at "
     "ELSE assets.expires_at END, uploaded = CASE WHEN excluded.uploaded = 1 THEN 1 ELSE assets.uploaded END "
     f"RETURNING {ASSET}"
 )
-_BYTES = "SELECT COALESCE(SUM(size), 0) FROM (SELECT DISTINCT hash, size FROM assets WHERE tenant_id = :tenant) AS held"
+_BYTES = (
+    "SELECT (SELECT COALESCE(SUM(size), 0) FROM assets WHERE tenant_id = :tenant AND inline = 1) + (SELECT COALESCE(SUM(size), 0) "
+    "FROM (SELECT DISTINCT hash, size FROM assets WHERE tenant_id = :tenant AND inline = 0) AS held)"
+)
 _BYTES_AFTER = _BYTES.replace(":tenant", ":tenant AND created_at > :after")
+
+MAX_UPLOADS = 10_000
+"""Files that a tenant may have uploaded, or given a name."""
 
 
 class SqlTenantFiles:
@@ -56,7 +62,13 @@ class SqlTenantFiles:
         return asset, row[0] if row else None
 
     def add_asset(self, asset: Asset, *, uploaded: bool, content: bytes | None = None) -> Asset:
-        """The asset; or the one the tenant has already with this content and name, kept as long as the longer of the two."""
+        """The asset; or the one the tenant has already with this content and name, kept as long as the longer of the two.
+
+        Raises:
+            Fault: ``quota_exceeded`` for an upload when there are `MAX_UPLOADS`.
+        """
+        if uploaded:
+            self._check_uploads(asset)
         row = self._sql.one(
             _NEW_ASSET,
             (
@@ -70,18 +82,31 @@ class SqlTenantFiles:
                 asset.created_at,
                 asset.expires_at,
                 content,
+                int(content is not None),
             ),
         )
         assert row is not None
         return asset_of(row)
 
-    def holds(self, hash: str) -> bool:
-        """Whether the tenant has a file of this content."""
-        statement = "SELECT 1 FROM assets WHERE tenant_id = ? AND hash = ? LIMIT 1"
-        return self._sql.one(statement, (self._tenant, hash)) is not None
+    def _check_uploads(self, asset: Asset) -> None:
+        """Whoever uploads the same again has no more files than before."""
+        uploads = "SELECT 1 FROM assets WHERE tenant_id = ? AND uploaded = 1"
+        row = self._sql.one(f"SELECT COUNT(*) FROM ({uploads} LIMIT ?)", (self._tenant, MAX_UPLOADS))
+        if row and row[0] >= MAX_UPLOADS:
+            known = self._sql.one(f"{uploads} AND hash = ? AND name = ?", (self._tenant, asset.hash, asset.name))
+            if known is None:
+                raise Fault("quota_exceeded", f"this tenant has {MAX_UPLOADS:,} uploads already", field="file")
+
+    def holds(self, hash: str, name: str | None = None) -> bool:
+        """Whether the tenant has a file of this content, under this name if one is given."""
+        statement, values = "SELECT 1 FROM assets WHERE tenant_id = ? AND hash = ? ", (self._tenant, hash)
+        if name is None:
+            return self._sql.one(f"{statement} LIMIT 1", values) is not None
+        return self._sql.one(f"{statement} AND name = ?", (*values, name)) is not None
 
     def bytes_held(self, after: float | None = None) -> int:
-        """The bytes of the tenant's files, or of those that came after a moment; each content counts once."""
+        """The bytes of the tenant's files, or of those that came after a moment. What lies in the blob store is there once
+        whatever its names; few bytes lie with every name anew."""
         row = self._sql.one(_BYTES if after is None else _BYTES_AFTER, {"tenant": self._tenant, "after": after})
         assert row is not None
         return int(row[0])

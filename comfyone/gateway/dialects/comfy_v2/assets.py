@@ -140,7 +140,7 @@ ASSET_ROUTES = (
         V2Asset,
         status=201,
         also={200: "The same bytes had this name already"},
-        faults=("not_found", "bad_file_name"),
+        faults=("not_found", "bad_file_name", "quota_exceeded"),
     ),
     Route(
         "GET",
