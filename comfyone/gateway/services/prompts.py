@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -13,7 +13,7 @@ from comfyone.gateway.domain.files import Asset, Content, Output
 from comfyone.gateway.domain.jobs import TERMINAL, Job, JobState
 from comfyone.gateway.domain.prompts import Listing
 from comfyone.gateway.domain.tenants import Principal, Scope
-from comfyone.gateway.ports import Blobs, Dispatch, Listed, Prompt, Session, Store
+from comfyone.gateway.ports import Blobs, Dispatch, Listed, Prompt, Session, Store, TenantDoor
 
 __all__ = ["MAX_SHOWN", "Prompts"]
 
@@ -28,8 +28,11 @@ MAX_LISTED = 10_000
 """Jobs that a list is made of: the latest that have ended, as many as ComfyUI remembers, and as many that have not."""
 
 OPEN = tuple(state for state in JobState if state not in TERMINAL)
+NOT_BEGUN = (JobState.QUEUED, JobState.DISPATCHED)
 BATCH = 100
 """Jobs that are cancelled in one transaction."""
+
+Find = Callable[[TenantDoor, str], Job | None]
 
 
 class Prompts:
@@ -115,21 +118,22 @@ class Prompts:
         """Takes jobs out of the queue that have not begun; others, and unknown ids, are left alone."""
         principal.require(Scope.JOBS)
         for part in _batches(prompt_ids):
-            await self._stop(principal, part, (JobState.QUEUED, JobState.DISPATCHED))
+            await self._stop(principal, part, NOT_BEGUN)
 
     async def empty(self, principal: Principal) -> None:
         """Takes all jobs out of the queue that have not begun."""
         while waiting := (await self.queue(principal))[1]:
-            await self.delete(principal, [prompt.id for prompt in waiting])
-            if not any(prompt.view.job.state is JobState.QUEUED for prompt in waiting):
-                return  # backends have the rest, and have been told
+            parts = _batches(prompt.view.job.id for prompt in waiting)
+            if not any([await self._stop(principal, part, NOT_BEGUN, _job) for part in parts]):
+                return  # what is left has begun meanwhile
 
     async def interrupt(self, principal: Principal, prompt_id: str | None) -> None:
         """Stops a job if it runs; without an id, whatever of the tenant's runs."""
         principal.require(Scope.JOBS)
         placed = await self._store.read(lambda session: session.prompts(principal.tenant_id).placed(MAX_SHOWN))
-        running = [prompt.id for prompt in placed if self._has_begun(prompt) and prompt_id in (None, prompt.id)]
-        await self._stop(principal, running, (JobState.RUNNING, JobState.DISPATCHED))
+        meant = [prompt for prompt in placed if prompt_id in (None, prompt.id, prompt.view.job.id)]
+        running = [prompt.view.job.id for prompt in meant if self._has_begun(prompt)]
+        await self._stop(principal, running, (JobState.RUNNING, JobState.DISPATCHED), _job)
 
     def _has_begun(self, prompt: Prompt) -> bool:
         """Whether a job runs; that may be known already and not yet written down."""
@@ -164,13 +168,15 @@ class Prompts:
             raise _unknown(filename)
         return content
 
-    async def _stop(self, principal: Principal, prompt_ids: Iterable[str], states: Sequence[JobState]) -> int:
-        """Cancels those that stand so, and counts those that were not being cancelled already."""
-        ids = list(prompt_ids)
+    async def _stop(
+        self, principal: Principal, ids: Sequence[str], states: Sequence[JobState], find: Find | None = None
+    ) -> int:
+        """Cancels those that stand so, and counts those that were not being cancelled already. The ids are those that are
+        shown, unless ``find`` reads them otherwise."""
 
         def cancel(session: Session) -> tuple[list[Job], int]:
             door = session.tenant(principal.tenant_id)
-            found = map(partial(_job, session, principal.tenant_id), ids)
+            found = map(partial(find or _shown, door), ids)
             jobs = {job.id: job for job in found if job and job.state in states}  # however often it is named
             new = sum(not job.cancelling for job in jobs.values())
             return [door.cancel(job_id, now) for job_id in jobs], new
@@ -199,11 +205,17 @@ def _unknown(filename: str) -> Fault:
     return Fault("not_found", f"no file '{filename[:200]}'", field="filename")
 
 
-def _job(session: Session, tenant_id: str, prompt_id: str) -> Job | None:
-    door = session.tenant(tenant_id)
+def _job(door: TenantDoor, job_id: str) -> Job | None:
     try:
-        return door.job(door.job_of_prompt(prompt_id)).job
+        return door.job(job_id).job
     except Fault:  # unknown, or somebody else's
+        return None
+
+
+def _shown(door: TenantDoor, prompt_id: str) -> Job | None:
+    try:
+        return _job(door, door.job_of_prompt(prompt_id))
+    except Fault:
         return None
 
 

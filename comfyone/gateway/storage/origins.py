@@ -46,9 +46,9 @@ def add_origin(sql: Sql, tenant_id: str, job: NewJob, origin: Origin) -> None:
 
 def check_prompt_id(sql: Sql, tenant_id: str, prompt_id: str) -> None:
     """Raises:
-    Fault: ``conflict`` when a job of the tenant has this prompt id.
+    Fault: ``conflict`` when a job of the tenant is known by this id: as its prompt id, or as its own.
     """
-    if _job_with(sql, tenant_id, prompt_id):
+    if job_of_prompt(sql, tenant_id, prompt_id):
         raise Fault("conflict", f"there is a prompt '{prompt_id}' already", field="prompt_id")
 
 

@@ -252,3 +252,16 @@ def test_a_node_that_fails_is_told_in_the_history(comfyui: Native) -> None:
     assert told["exception_message"].strip() == "on purpose"
     assert told["exception_type"] == "ValueError"
     assert told["traceback"]
+
+
+def test_no_prompt_takes_the_id_of_another_job(comfyui: Native) -> None:
+    running = comfyui.queue(sleeping(30, 11), prompt_id="mine")
+    comfyui.begun(running)
+    job = comfyui.queue(sleeping(30, 12))
+    assert comfyui.post("/prompt", {"prompt": tiny(), "prompt_id": job}, 409).json()["error"]["type"] == "conflict"
+    comfyui.post("/queue", {"clear": True})
+    assert comfyui.get("/queue")["queue_pending"] == []
+    own = comfyui.tenant.raw("GET", "/v1/prompts/history?limit=2").json()
+    [job_id] = [one["id"] for one in own["data"] if one["id"] != job]
+    comfyui.post("/interrupt", {"prompt_id": job_id})  # its other name
+    assert comfyui.entry("mine")["status"]["messages"][-1][0] == "execution_interrupted"
