@@ -47,6 +47,11 @@ INPUT_FOLDER = "comfyone"
 PROBE_SECONDS = 5.0
 CATALOGUE_SECONDS = 300.0
 MAX_MESSAGE = 64 * 1024 * 1024
+MAX_TOLD = 32 * 1024 * 1024
+"""Bytes of the largest answer to a plain question."""
+
+LARGE = 256 * 1024
+"""Bytes of an answer that is read aside, so that nobody waits meanwhile."""
 
 _UPLOAD = aiohttp.ClientTimeout(total=None, connect=5, sock_read=60)
 
@@ -90,10 +95,12 @@ class ComfyUIDriver:
         return catalogue
 
     async def ask(self, path: str, query: Mapping[str, str]) -> Any:
-        answer = await self._http.call("GET", path + (f"?{urlencode(query, quote_via=quote)}" if query else ""))
+        asked = path + (f"?{urlencode(query, quote_via=quote)}" if query else "")
+        answer = await self._http.call("GET", asked, most=MAX_TOLD)
         if answer.status in (400, 403, 404):
             return None
-        told = read_json(answer.body)
+        body = answer.body
+        told = read_json(body) if len(body) <= LARGE else await asyncio.to_thread(read_json, body)
         if answer.status != 200 or told is None:
             raise Unreachable(f"{self._url} answered GET {path} with {answer.status}")
         return told

@@ -68,12 +68,20 @@ class Http:
         self._headers = f" HTTP/1.1\r\nHost: {host}\r\nAccept: */*\r\nAccept-Encoding: identity\r\n"
         self._kept: list[_Connection] = []
 
-    async def call(self, method: str, path: str, body: bytes | None = None, *, seconds: float = CALL_SECONDS) -> Answer:
-        """Sends a request, with ``body`` as JSON, and waits for all of its answer. One that only asks is repeated when it went
-        over a kept connection that the server was just closing."""
+    async def call(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        *,
+        seconds: float = CALL_SECONDS,
+        most: int = MAX_BODY,
+    ) -> Answer:
+        """Sends a request, with ``body`` as JSON, and waits for all of its answer, of ``most`` bytes. One that only asks is
+        repeated when it went over a kept connection that the server was just closing."""
         request = self._request(method, path, body)
         try:
-            connection = await self._ask(request, lambda one: one.end(seconds), again=method == "GET")
+            connection = await self._ask(request, lambda one: one.end(seconds, most), again=method == "GET")
         except _Closed as error:
             raise self._unanswered(method, path, error) from error
         answer = Answer(connection.status, connection.take())
@@ -191,6 +199,7 @@ class _Connection(asyncio.Protocol):
         self._keeps = False
         self._pieces: list[bytes] = []
         self._held = 0
+        self._most = MAX_BODY
         self._paused = False
         self._streamed = False
         self._waiter: asyncio.Future[None] | None = None
@@ -214,8 +223,9 @@ class _Connection(asyncio.Protocol):
         if not self.complete and not self._pieces:
             await self._change(seconds)
 
-    async def end(self, seconds: float) -> None:
+    async def end(self, seconds: float, most: int) -> None:
         """Until all of the answer is there."""
+        self._most = most
         while not self.complete:
             await self._change(seconds)
 
@@ -272,7 +282,7 @@ class _Connection(asyncio.Protocol):
         if self._held > MAX_HELD and self._streamed and not self.complete and not self._paused:
             self._paused = True
             self._transport.pause_reading()
-        if self._held > MAX_BODY:
+        if self._held > self._most:
             return self._fail("its answer is too large")
         if self.complete or self._streamed:
             self._wake()

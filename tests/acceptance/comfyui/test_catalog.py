@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -119,6 +121,19 @@ def test_a_tenant_without_backends_has_nothing(acme: Tenant) -> None:
     assert native.get("/object_info") == {}
     assert native.get("/models") == []
     assert native.get("/system_stats")["devices"] == []
+
+
+def test_a_tenants_silent_backend_takes_nobody_elses_turn(lone: tuple[Native, Sandbox], other: Native) -> None:
+    silent, sandbox = lone
+    sandbox.set(slow_requests={"/view_metadata": 3})
+    with ThreadPoolExecutor(40) as pool:
+        asked = [pool.submit(silent.raw, "GET", f"/view_metadata/loras?filename={number}") for number in range(40)]
+        time.sleep(0.5)
+        began = time.monotonic()
+        assert len(other.get("/system_stats")["devices"]) == 1
+        assert time.monotonic() - began < 2
+        sandbox.set(slow_requests={})
+    assert {each.result().status_code for each in asked} == {404}
 
 
 def test_a_backend_that_is_silent_delays_nobody_for_long(union: Native, unlike: tuple[Sandbox, Sandbox]) -> None:

@@ -267,11 +267,10 @@ async def test_a_connection_that_lay_idle_too_long_is_not_used(monkeypatch: pyte
         assert host.connections == 2
 
 
-async def test_an_answer_to_a_call_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "MAX_BODY", 100)
+async def test_an_answer_to_a_call_is_bounded() -> None:
     async with served(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" + b"x" * 101) as (_, way):
         with pytest.raises(Unreachable, match="too large"):
-            await way.call("GET", "/")
+            await way.call("GET", "/", most=100)
 
 
 async def test_a_stream_makes_the_server_wait_for_its_reader() -> None:
