@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from comfyone.gateway.domain.evidence import FileRef, Gone, Produced
-from comfyone.gateway.domain.files import Asset, Blob, Output, ServerFile, kind_of, mime_of_name, plain_name
+from comfyone.gateway.domain.files import Asset, Blob, Output, ServerFile, kind_of, mime_of_name, place_of, plain_name
 from comfyone.gateway.domain.ids import new_id
 from comfyone.gateway.ports import Blobs, Driver
 
@@ -68,11 +68,15 @@ class Collector:
 
     async def announced(self, file: FileRef) -> Blob | None:
         """A file that a node has reported, as soon as it is here; None when none did, or it could not be had."""
-        task = self._fetching.get(file)
+        task = self._fetching.get(file) or self._at(place_of(file.filename, file.subfolder, file.type))
         if task is None:
             return None
         await asyncio.wait([task])  # not the task itself: whoever goes away must not take it along
         return None if task.cancelled() or task.exception() else task.result()
+
+    def _at(self, place: tuple[str, str]) -> asyncio.Task[Blob] | None:
+        places = ((place_of(file.filename, file.subfolder, file.type), task) for file, task in self._fetching.items())
+        return next((task for found, task in places if found == place), None)
 
     def forget(self) -> None:
         """Drops what was begun: a later attempt fetches anew."""

@@ -21,9 +21,11 @@ __all__ = [
     "asset_ids_in",
     "asset_path",
     "check_file_name",
+    "is_at",
     "kind_of",
     "mime_of_name",
     "parse_asset_path",
+    "place_of",
     "plain_name",
     "sniff_mime",
     "suffix_of",
@@ -102,6 +104,19 @@ class Output:
     value: bytes | None = None
     content: bytes | None = field(default=None, repr=False)  # on its way to be stored, of an asset of few bytes
     file: ServerFile | None = None
+
+
+def place_of(filename: str, subfolder: str, type: str) -> tuple[str, str]:
+    """Where a server has a file: its type, and its path with ``/`` between the parts, whatever the server puts there."""
+    return type, "/".join(part for part in f"{subfolder}/{filename}".replace("\\", "/").split("/") if part)
+
+
+def is_at(output: Output, place: tuple[str, str]) -> bool:
+    """Whether an output is the file at this place among those of its job. Of a job that came in other words than the
+    server's, its name alone says where it is."""
+    if output.file is None:
+        return output.asset is not None and output.name == place[1]
+    return place_of(output.file.filename, output.file.subfolder, output.file.type) == place
 
 
 _MAGIC: tuple[tuple[int, bytes, str], ...] = (

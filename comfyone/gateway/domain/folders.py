@@ -144,7 +144,7 @@ def references_of(graph: Graph, uploads: Mapping[tuple[str, str], Upload]) -> It
                 upload = Upload("output" if class_ == "LoadImageOutput" else "input", None)
             if upload and isinstance(value, str):
                 reference = parse_reference(value, upload.folder)
-                if reference.folder == "output" or parse_asset_path(reference.path) is None:
+                if reference.folder != "input" or parse_asset_path(reference.path) is None:
                     yield node_id, name, value, reference
 
 

@@ -11,7 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from comfyone.errors import Fault
-from comfyone.gateway.domain.files import Asset, Blob, Content, asset_path, mime_of_name, parse_asset_path
+from comfyone.gateway.domain.files import (
+    Asset,
+    Blob,
+    Content,
+    asset_path,
+    is_at,
+    mime_of_name,
+    parse_asset_path,
+    place_of,
+)
 from comfyone.gateway.domain.folders import (
     Clash,
     Folder,
@@ -312,17 +321,17 @@ def _lasting(kept: Asset, wanted: Asset) -> Asset:
 
 def _asset_of(session: Session, tenant_id: str, reference: Reference) -> Asset | None:
     if job := reference.of_job():
-        return _output(session, tenant_id, *job)
+        return _output(session, tenant_id, job[0], place_of(job[1], "", reference.folder))
     file = session.folders(tenant_id).find(Folder(reference.folder), reference.path)
     return file.asset if file else None
 
 
-def _output(session: Session, tenant_id: str, job_id: str, path: str) -> Asset | None:
+def _output(session: Session, tenant_id: str, job_id: str, place: tuple[str, str]) -> Asset | None:
     try:
         view: JobView = session.tenant(tenant_id).job(job_id)
     except Fault:  # unknown, or somebody else's: no file either way
         return None
-    return next((output.asset for output in view.outputs if output.asset and output.name == path), None)
+    return next((output.asset for output in view.outputs if output.asset and is_at(output, place)), None)
 
 
 def _found(door: FolderDoor, folder: Folder, path: str) -> NamedFile:

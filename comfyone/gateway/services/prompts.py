@@ -9,7 +9,7 @@ from functools import partial
 from itertools import islice
 
 from comfyone.errors import Fault
-from comfyone.gateway.domain.files import Asset, Content, Output
+from comfyone.gateway.domain.files import Asset, Content, is_at, place_of
 from comfyone.gateway.domain.jobs import TERMINAL, Job, JobState
 from comfyone.gateway.domain.prompts import Listing
 from comfyone.gateway.domain.tenants import Principal, Scope
@@ -150,6 +150,7 @@ class Prompts:
             Fault: ``not_found``.
         """
         principal.require(Scope.JOBS)
+        place = place_of(filename, subfolder, type)
 
         def query(session: Session) -> tuple[Job, tuple[Asset, bytes | None] | None]:
             door = session.tenant(principal.tenant_id)
@@ -157,7 +158,7 @@ class Prompts:
                 view = door.job(job_id)
             except Fault as fault:  # there is no such job, so there is no such file
                 raise _unknown(filename) from fault
-            made = next((one for one in view.outputs if _is(one, filename, subfolder, type)), None)
+            made = next((one for one in view.outputs if is_at(one, place)), None)
             return view.job, door.content(made.asset.id) if made and made.asset else None
 
         job, found = await self._store.read(query)
@@ -225,12 +226,6 @@ def _hide(session: Session, *, tenant_id: str, prompt_ids: Sequence[str]) -> Non
 
 def _runs(prompt: Prompt) -> bool:
     return prompt.view.job.state is JobState.RUNNING
-
-
-def _is(output: Output, filename: str, subfolder: str, type: str) -> bool:
-    if output.file is None:
-        return output.name == filename and not subfolder
-    return (output.file.filename, output.file.subfolder, output.file.type) == (filename, subfolder, type)
 
 
 def _batches(ids: Iterable[str]) -> Iterator[list[str]]:

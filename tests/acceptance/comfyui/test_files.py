@@ -11,7 +11,7 @@ import requests
 from PIL import Image
 
 from tests.acceptance.comfyui.conftest import Native, picture, pixel
-from tests.graphs import invert_upload, slow, tiny
+from tests.graphs import empty, invert_upload, node, save, slow, tiny
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.seed("S5-18", "S5-19")
@@ -83,6 +83,17 @@ def test_a_graph_uses_an_output_by_its_name(comfyui: Native, other: Native) -> N
     [image] = comfyui.run(graph)["outputs"]["3"]["images"]
     assert pixel(comfyui.view(image).content) == (1, 2, 3)
     assert other.refused(graph)["node_errors"]["1"]["errors"][0]["type"] == "custom_validation_failed"
+
+
+@pytest.mark.parametrize("kind", ["output", "temp"])
+def test_a_graph_uses_what_a_job_made_by_the_place_that_its_history_names(comfyui: Native, kind: str) -> None:
+    made = {"1": empty(0x010203), "2": save("1", "deep/er/x"), "3": node("PreviewImage", images=["1", 0])}
+    [image] = comfyui.run(made)["outputs"]["2" if kind == "output" else "3"]["images"]
+    graph = invert_upload(f"{image['subfolder']}/{image['filename']} [{kind}]")
+    [inverted] = comfyui.run(graph)["outputs"]["3"]["images"]
+    assert pixel(comfyui.view(inverted).content) == (0xFE, 0xFD, 0xFC)
+    elsewhere = graph["1"]["inputs"]["image"].replace("/deep/er", "").replace("temp]", "output]")
+    assert comfyui.refused(invert_upload(elsewhere))["node_errors"]["1"]
 
 
 def test_nobody_sees_anothers_files(comfyui: Native, other: Native) -> None:

@@ -38,3 +38,11 @@ async def test_however_many_files_a_node_names_few_are_fetched_at_once(tmp_path:
     outputs = await collector.finish(produced)
     assert [output.name for output in outputs] == [f"{number}.png" for number in range(MANY)]
     assert 1 < server.most <= MAX_FETCHES
+
+
+async def test_what_a_windows_server_announces_is_found_by_its_place(tmp_path: Path) -> None:
+    server: Any = Slow()
+    collector = Collector(TENANT, (), cast(Driver, server), LocalBlobs(tmp_path))
+    collector.start([Produced("3", "images", file=FileRef("x.png", "a\\b", "output"))])
+    assert await collector.announced(FileRef("x.png", "a/b", "output")) is not None
+    assert await collector.announced(FileRef("x.png", "a/b", "temp")) is None

@@ -13,12 +13,16 @@ from PIL import Image
 from comfyone.errors import Fault
 from comfyone.gateway.domain.files import (
     Asset,
+    Output,
+    ServerFile,
     asset_ids_in,
     asset_path,
     check_file_name,
+    is_at,
     kind_of,
     mime_of_name,
     parse_asset_path,
+    place_of,
     plain_name,
     sniff_mime,
     suffix_of,
@@ -146,3 +150,22 @@ def test_the_files_that_a_value_names_are_found_however_deep() -> None:
     one, other = new_id(), new_id()
     value = {"a": [f"{one}/a.png", 1, None, {"b": [f"{other}/b.png"]}], "c": "text", "d": f"see {one}/a.png"}
     assert sorted(asset_ids_in(value)) == sorted([one, other])
+
+
+@pytest.mark.parametrize(
+    ("filename", "subfolder"), [("x.png", "a/b"), ("x.png", "a\\b"), ("b\\x.png", "a"), ("x.png", "/a//b/")]
+)
+def test_a_file_is_where_its_server_says_however_that_writes_paths(filename: str, subfolder: str) -> None:
+    asset = Asset("a", "t", "h", "x.png", "image/png", 1, 0.0)
+    made = Output("1", "image", "x.png", asset, file=ServerFile("images", filename, subfolder, "output"))
+    assert is_at(made, place_of("x.png", "a/b", "output"))
+    assert is_at(made, place_of("b/x.png", "a", "output"))
+    assert not is_at(made, place_of("x.png", "a/b", "temp"))
+    assert not is_at(made, place_of("x.png", "", "output"))
+
+
+def test_a_file_of_a_job_in_other_words_is_at_its_name_alone() -> None:
+    made = Output("1", "image", "x.png", Asset("a", "t", "h", "x.png", "image/png", 1, 0.0))
+    assert is_at(made, place_of("x.png", "", "output"))
+    assert not is_at(made, place_of("x.png", "a", "output"))
+    assert not is_at(Output("1", "text", value=b"1"), place_of("x.png", "", "output"))
