@@ -9,6 +9,7 @@ from datetime import datetime
 import pytest
 
 from comfyone.emulator import Sandbox
+from tests.acceptance.comfy_v2.speech import V2
 from tests.acceptance.conftest import Tenant
 from tests.graphs import invert_upload, tiny
 from tests.support.gateway import GatewayProcess
@@ -140,3 +141,17 @@ def test_a_result_that_another_job_waits_for_outlives_its_own_job(hasty: Tenant)
     hasty.patch(f"/v1/backends/{backend['name']}", {"state": "up"})
     assert hasty.ended(second)["state"] == "succeeded"
     vanishes(hasty, url)
+
+
+def test_an_upload_that_expires_takes_no_name_along_that_it_did_not_give(hasty: Tenant) -> None:
+    content, v2, path = b'{"w": 1}' * 10, V2(hasty.url, hasty.secret), "/userdata/workflows%2Fx.json"
+    assert hasty.raw("POST", path, data=content).status_code == 200
+    asset = v2.asset(content, "x.json")
+    assert not is_gone(hasty, "/view?type=input&filename=x.json")
+    eventually(lambda: is_gone(hasty, "/view?type=input&filename=x.json"), PATIENCE)
+    assert hasty.raw("GET", path).content == content
+    v2.get(f"/assets/{asset['id']}").refused(404, "not_found")
+    assert hasty.raw("POST", "/upload/image", files={"image": ("x.json", content)}).status_code == 200
+    eventually(lambda: is_gone(hasty, "/view?type=input&filename=x.json"), PATIENCE)
+    assert hasty.raw("GET", path).content == content
+    v2.close()

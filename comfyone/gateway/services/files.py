@@ -176,7 +176,8 @@ class Files:
         return await self._store.read(lambda session: session.tenant(principal.tenant_id).upload(asset_id, time.time()))
 
     async def delete_upload(self, principal: Principal, asset_id: str) -> None:
-        """Deletes an upload; where the same file is also the result of a job, that keeps it.
+        """Deletes an upload; where the same file is also the result of a job, or has a name in a folder by itself, that keeps
+        it.
 
         Raises:
             Fault: ``not_found``; ``in_use`` while a job that has not ended needs it.

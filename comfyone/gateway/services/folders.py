@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -131,7 +131,7 @@ class Folders:
                 return earlier
             self._quota.admit(principal, tenant := session.tenant(principal.tenant_id), asset, blob.content)
             kept = tenant.add_asset(asset, uploaded=False, content=blob.content)
-            door.put(folder, name, _lasting(kept, asset), asset.created_at, MAX_NAMES)
+            door.put(folder, name, kept, asset.created_at, MAX_NAMES, until=asset.expires_at)
             return _found(door, folder, name)
 
         stored = await self._store.write(add)
@@ -166,17 +166,18 @@ class Folders:
             return None, None
 
     async def put(self, principal: Principal, folder: str, path: str, asset: Asset) -> NamedFile:
-        """Gives a name to an asset that the tenant has. The file that had it is let go.
+        """Gives a name to an upload of the tenant, for as long as it is one. The file that had the name is let go.
 
         Raises:
-            Fault: ``bad_file_name``, ``quota_exceeded``, ``conflict``; ``not_found`` when the asset is not the tenant's.
+            Fault: ``bad_file_name``, ``quota_exceeded``, ``conflict``; ``not_found`` when the tenant has no such upload.
         """
         principal.require(Scope.JOBS)
         where, path, now = Folder(folder), check_path(path), time.time()
 
         def name(session: Session) -> NamedFile:
             door = session.folders(principal.tenant_id)
-            door.put(where, path, session.tenant(principal.tenant_id).asset(asset.id), now, MAX_NAMES)
+            upload = session.tenant(principal.tenant_id).upload(asset.id, now)
+            door.put(where, path, upload, now, MAX_NAMES, uploaded=True)
             return _found(door, where, path)
 
         return await self._store.write(name)
@@ -310,13 +311,6 @@ def _unchanged(
 
 async def _once(content: bytes) -> AsyncIterator[bytes]:
     yield content
-
-
-def _lasting(kept: Asset, wanted: Asset) -> Asset:
-    """The asset that is stored, to be kept as long as the longer of the two."""
-    if kept.expires_at is None or wanted.expires_at is None:
-        return replace(kept, expires_at=None)
-    return replace(kept, expires_at=max(kept.expires_at, wanted.expires_at))
 
 
 def _asset_of(session: Session, tenant_id: str, reference: Reference) -> Asset | None:

@@ -13,7 +13,17 @@ from comfyone.gateway.domain.jobs import Assignment, Failure, Job, JobState, Kin
 from comfyone.gateway.domain.placement import Slot
 from comfyone.gateway.ports import Offer
 from comfyone.gateway.storage.origins import origin_of
-from comfyone.gateway.storage.rows import BACKEND, JOB, backend_of, failure_text, job_of, json_text, kind_of, needs_text
+from comfyone.gateway.storage.rows import (
+    BACKEND,
+    FIRST_EXPIRY,
+    JOB,
+    backend_of,
+    failure_text,
+    job_of,
+    json_text,
+    kind_of,
+    needs_text,
+)
 from comfyone.gateway.storage.sql import Sql
 from comfyone.gateway.storage.tenant_door import SqlTenantDoor
 from comfyone.gateway.storage.transitions import add_usage, error_data, transition
@@ -315,13 +325,16 @@ class SqlEngine:
         return [row[0] for row in rows]
 
     def expire(self, asset_ids: Iterable[str], now: float) -> None:
-        """Forgets those of the assets that are still `expiring`, and their names; one that is also a job's result stays as long
-        as that."""
+        """Forgets those of the assets that are still `expiring`, and the names whose time is over; one that is also a job's
+        result, or has a name that keeps it, stays as long as that."""
         for asset_id in asset_ids:
             still = f"WHERE id = ? AND expires_at <= ? AND {_UNUSED}"
-            self._sql.run(f"DELETE FROM folders WHERE asset_id IN (SELECT id FROM assets {still})", (asset_id, now))
-            self._sql.run(f"DELETE FROM assets {still} AND {_NO_RESULT}", (asset_id, now))
-            self._sql.run(f"UPDATE assets SET uploaded = 0, expires_at = NULL {still}", (asset_id, now))
+            self._sql.run(
+                f"DELETE FROM folders WHERE asset_id IN (SELECT id FROM assets {still}) AND (uploaded = 1 OR expires_at <= ?)",
+                (asset_id, now, now),
+            )
+            self._sql.run(f"DELETE FROM assets {still} AND {_NO_RESULT} AND {_UNNAMED}", (asset_id, now))
+            self._sql.run(f"UPDATE assets SET uploaded = 0, expires_at = {FIRST_EXPIRY} {still}", (asset_id, now))
 
     def orphaned(self, hashes: Iterable[str]) -> list[str]:
         """Those hashes that no asset has."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from comfyone.errors import Fault
 from comfyone.gateway.domain.files import Asset
 from comfyone.gateway.domain.folders import Folder, NamedFile
-from comfyone.gateway.storage.rows import ASSET, asset_of
+from comfyone.gateway.storage.rows import ASSET, FIRST_EXPIRY, asset_of
 from comfyone.gateway.storage.sql import Row, Sql
 
 __all__ = ["SqlFolders"]
@@ -18,6 +18,9 @@ _NAMED = (
     "JOIN assets a ON a.id = f.asset_id AND a.tenant_id = f.tenant_id WHERE f.tenant_id = ? AND f.folder = ? "
 )
 _NEEDED = "EXISTS (SELECT 1 FROM outputs WHERE asset_id = assets.id) OR EXISTS (SELECT 1 FROM folders WHERE asset_id = assets.id)"
+_KEPT = "folders.asset_id = excluded.asset_id AND folders.uploaded = 0 AND excluded.uploaded = 1"
+"""The name keeps the same file already."""
+
 _USED = "EXISTS (SELECT 1 FROM asset_uses WHERE asset_id = assets.id)"
 LAST = "\U0010ffff"
 """Sorts behind everything that a path can begin with."""
@@ -47,9 +50,19 @@ class SqlFolders:
         found = {path: self.find(folder, path) for path in paths}
         return {path: file for path, file in found.items() if file is not None}
 
-    def put(self, folder: Folder, path: str, asset: Asset, now: float, most: int) -> None:
-        """Gives a name to an asset of the tenant; the one that had it is let go. An asset that only names keep is kept as long
-        as ``asset`` says.
+    def put(
+        self,
+        folder: Folder,
+        path: str,
+        asset: Asset,
+        now: float,
+        most: int,
+        *,
+        until: float | None = None,
+        uploaded: bool = False,
+    ) -> None:
+        """Gives a name to an asset of the tenant, which keeps it ``until`` a moment, or for good; the one that had it is let go.
+        One that came with an asset that was ``uploaded`` goes with it, and keeps nothing.
 
         Raises:
             Fault: ``quota_exceeded`` when the tenant has ``most`` names there; ``conflict`` when the path leads through a file.
@@ -58,13 +71,16 @@ class SqlFolders:
         if earlier is None:
             self._check_new(folder, path, most)
         self._sql.run(
-            "INSERT INTO folders (tenant_id, folder, path, asset_id, created_at, modified_at) VALUES (?, ?, ?, ?, ?, ?) "
-            "ON CONFLICT (tenant_id, folder, path) DO UPDATE SET asset_id = excluded.asset_id, modified_at = excluded.modified_at",
-            (self._tenant, folder, path, asset.id, now, now),
+            "INSERT INTO folders (tenant_id, folder, path, asset_id, created_at, modified_at, uploaded, expires_at) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (tenant_id, folder, path) DO UPDATE SET "
+            "asset_id = excluded.asset_id, modified_at = excluded.modified_at, "
+            f"uploaded = CASE WHEN {_KEPT} THEN 0 ELSE excluded.uploaded END, "
+            f"expires_at = CASE WHEN {_KEPT} THEN folders.expires_at ELSE excluded.expires_at END",
+            (self._tenant, folder, path, asset.id, now, now, int(uploaded), until),
         )
         self._sql.run(
-            "UPDATE assets SET expires_at = ? WHERE id = ? AND tenant_id = ? AND uploaded = 0",
-            (asset.expires_at, asset.id, self._tenant),
+            f"UPDATE assets SET expires_at = {FIRST_EXPIRY} WHERE id = ? AND tenant_id = ? AND uploaded = 0",
+            (asset.id, self._tenant),
         )
         if earlier is not None and earlier.asset.id != asset.id:
             self._let_go(earlier.asset.id)
@@ -73,7 +89,8 @@ class SqlFolders:
         """Gives a file another name; the one that had it is let go."""
         file = self.find(folder, path)
         if file is not None and path != new_path:
-            self.put(folder, new_path, file.asset, now, most)
+            uploaded, until = self._keeping(folder, path)
+            self.put(folder, new_path, file.asset, now, most, until=until, uploaded=uploaded)
             self._sql.run(
                 "DELETE FROM folders WHERE tenant_id = ? AND folder = ? AND path = ?", self._key(folder, path)
             )
@@ -104,6 +121,14 @@ class SqlFolders:
         idle = f"WHERE id = ? AND tenant_id = ? AND uploaded = 0 AND NOT ({_NEEDED})"
         self._sql.run(f"UPDATE assets SET expires_at = 0 {idle}", (asset_id, self._tenant))
         self._sql.run(f"DELETE FROM assets {idle} AND NOT ({_USED})", (asset_id, self._tenant))
+
+    def _keeping(self, folder: Folder, path: str) -> tuple[bool, float | None]:
+        row = self._sql.one(
+            "SELECT uploaded, expires_at FROM folders WHERE tenant_id = ? AND folder = ? AND path = ?",
+            self._key(folder, path),
+        )
+        assert row is not None
+        return bool(row[0]), row[1]
 
     def _key(self, folder: Folder, path: str) -> tuple[str, str, str]:
         return self._tenant, folder, path

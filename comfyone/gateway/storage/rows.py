@@ -16,6 +16,7 @@ from comfyone.gateway.storage.sql import Row
 __all__ = [
     "ASSET",
     "BACKEND",
+    "FIRST_EXPIRY",
     "JOB",
     "KEY",
     "TENANT",
@@ -46,6 +47,9 @@ JOB = (
     "free_cache, free_gpu, input_values, output_nodes, error, created_at, queued_at, dispatched_at, started_at, executed_at, "
     "finished_at"
 )
+
+FIRST_EXPIRY = "(SELECT MIN(f.expires_at) FROM folders f WHERE f.asset_id = assets.id)"
+"""When the first of the names goes that keep an asset."""
 
 _inputs = msgspec.json.Decoder(tuple[InputSpec, ...])
 _strings = msgspec.json.Decoder(tuple[str, ...])

@@ -102,7 +102,7 @@ CREATE TABLE assets (
     size BIGINT NOT NULL,
     uploaded BIGINT NOT NULL,  -- 1: kept until its owner deletes it; 0: as long as a job's output or a name needs it
     created_at DOUBLE PRECISION NOT NULL,
-    expires_at DOUBLE PRECISION,  -- when an upload may go, unless a job needs it; NULL: never
+    expires_at DOUBLE PRECISION,  -- when an upload, or the first of the names that keep it, may go, unless a job needs it; NULL: never
     content BYTEA,  -- its bytes, when they are few; NULL: they lie in the blob store under their hash
     inline BIGINT NOT NULL,  -- 1: there is content; so that to add up sizes need not look at it
     UNIQUE (hash, tenant_id, name)
@@ -120,6 +120,8 @@ CREATE TABLE folders (
     asset_id TEXT NOT NULL REFERENCES assets (id),
     created_at DOUBLE PRECISION NOT NULL,
     modified_at DOUBLE PRECISION NOT NULL,
+    uploaded BIGINT NOT NULL,  -- 1: it came with an upload by another door, and goes with that; 0: it keeps the file
+    expires_at DOUBLE PRECISION,  -- when one that keeps the file may go; NULL: never
     PRIMARY KEY (tenant_id, folder, path)
 );
 

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 from comfyone.errors import Fault
 from comfyone.gateway.domain.files import Asset, Output
-from comfyone.gateway.storage.rows import ASSET, asset_of, output_of
+from comfyone.gateway.domain.ids import new_id
+from comfyone.gateway.storage.rows import ASSET, FIRST_EXPIRY, asset_of, output_of
 from comfyone.gateway.storage.sql import Sql
 
 __all__ = ["OUTPUTS", "SqlTenantFiles"]
@@ -112,13 +113,27 @@ class SqlTenantFiles:
         return int(row[0])
 
     def delete_asset(self, asset_id: str) -> Asset:
+        """Names that keep the file have it from then on under an id that nobody knows."""
         asset = self.asset(asset_id)
         users = self._sql.one("SELECT job_id FROM asset_uses WHERE asset_id = ? LIMIT 1", (asset_id,))
         if users is not None:
             raise Fault("in_use", f"job '{users[0]}' needs '{asset.name}'", field="id")
-        self._sql.run("DELETE FROM folders WHERE asset_id = ? AND tenant_id = ?", (asset_id, self._tenant))
-        self._sql.run("DELETE FROM assets WHERE id = ? AND tenant_id = ?", (asset_id, self._tenant))
+        if self._end_upload(asset_id):
+            hidden = (new_id(), asset_id, self._tenant)
+            self._sql.run("UPDATE assets SET id = ? WHERE id = ? AND tenant_id = ?", hidden)
+            self._sql.run("UPDATE folders SET asset_id = ? WHERE asset_id = ? AND tenant_id = ?", hidden)
+        else:
+            self._sql.run("DELETE FROM assets WHERE id = ? AND tenant_id = ?", (asset_id, self._tenant))
         return asset
+
+    def _end_upload(self, asset_id: str) -> bool:
+        """Takes away the names that came with an upload. Returns whether there are others, which keep it."""
+        mine = (asset_id, self._tenant)
+        self._sql.run("DELETE FROM folders WHERE asset_id = ? AND tenant_id = ? AND uploaded = 1", mine)
+        self._sql.run(
+            f"UPDATE assets SET uploaded = 0, expires_at = {FIRST_EXPIRY} WHERE id = ? AND tenant_id = ?", mine
+        )
+        return self._sql.one("SELECT 1 FROM folders WHERE asset_id = ? AND tenant_id = ? LIMIT 1", mine) is not None
 
     def upload(self, asset_id: str, now: float) -> Asset:
         """A file that was uploaded, or given a name, and whose time is not over; results of jobs are none."""
@@ -132,7 +147,7 @@ class SqlTenantFiles:
         return asset_of(row)
 
     def delete_upload(self, asset_id: str, now: float) -> None:
-        """Deletes an `upload`; as the result of a job it stays.
+        """Deletes an `upload`; as the result of a job, and under names that it did not give, it stays.
 
         Raises:
             Fault: ``not_found``; ``in_use`` while a job that has not ended needs it.
@@ -140,10 +155,8 @@ class SqlTenantFiles:
         self.upload(asset_id, now)
         if self._sql.one("SELECT 1 FROM outputs WHERE asset_id = ? LIMIT 1", (asset_id,)) is None:
             self.delete_asset(asset_id)
-            return
-        mine = (asset_id, self._tenant)
-        self._sql.run("DELETE FROM folders WHERE asset_id = ? AND tenant_id = ?", mine)
-        self._sql.run("UPDATE assets SET uploaded = 0, expires_at = NULL WHERE id = ? AND tenant_id = ?", mine)
+        else:
+            self._end_upload(asset_id)
 
     def with_hash(self, hash: str, now: float) -> Asset | None:
         """A file of this content whose time is not over, if the tenant has one."""

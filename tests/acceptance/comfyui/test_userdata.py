@@ -8,6 +8,7 @@ from functools import partial
 import pytest
 import requests
 
+from tests.acceptance.comfy_v2.speech import V2
 from tests.acceptance.comfyui.conftest import Native
 from tests.acceptance.conftest import Tenant
 
@@ -97,3 +98,27 @@ def test_no_setting_is_lost_when_many_are_sent_at_once(page: Native) -> None:
 def post_alone(page: Native, number: int) -> None:
     answer = requests.post(f"{page.url}/settings/S.{number}", json=number, headers={"X-API-Key": page.key}, timeout=20)
     assert answer.status_code == 200, answer.text
+
+
+def test_deleting_an_upload_takes_no_name_along_that_it_did_not_give(page: Native) -> None:
+    content, v2 = b'{"w": 1}' * 10, V2(page.url, page.key)
+    assert put(page, "workflows%2Fx.json", content) == 200
+
+    def named(path: str) -> bool:
+        return page.raw("GET", path).status_code == 200
+
+    asset = v2.asset(content, "x.json")
+    assert named("/view?type=input&filename=x.json")
+    v2.call("DELETE", f"/assets/{asset['id']}").given(204)
+    assert not named("/view?type=input&filename=x.json"), "that one came with it"
+    assert page.raw("GET", "/userdata/workflows%2Fx.json").content == content
+    v2.get(f"/assets/{asset['id']}").refused(404, "not_found")
+    page.upload("x.json", content)
+    v2.call("DELETE", f"/assets/{v2.asset(content, 'x.json')['id']}").given(204)
+    assert named("/view?type=input&filename=x.json"), "it was there before"
+    upload = page.tenant.upload("x.json", content).data
+    assert page.tenant.delete(f"/v1/files/{upload['id']}").status == 200
+    page.tenant.delete(f"/v1/files/{upload['id']}").fails("not_found")
+    assert named("/view?type=input&filename=x.json")
+    assert named("/userdata/workflows%2Fx.json")
+    v2.close()
