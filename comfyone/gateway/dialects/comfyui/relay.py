@@ -133,6 +133,8 @@ class Relay:
         if self._over:
             return ear.outbox.close()
         node_id = await self._current_node(ear.client_id)
+        if self._over:  # by now
+            return ear.outbox.close()
         self._ears[ear.client_id] = ear
         ear.outbox.push(status(len(self._open), sid=ear.client_id))
         if node_id is not None:
@@ -144,7 +146,9 @@ class Relay:
 
     async def _current_node(self, client_id: str) -> str | None:
         """The node that runs of the client's latest job; the original names no prompt either."""
-        snapshots = map(self._snapshot, await self._jobs.placed_for(self._principal, client_id))
+        placed = await self._jobs.placed_for(self._principal, client_id)
+        # what is not open any more has been told the end of
+        snapshots = [self._snapshot(job_id) for job_id in placed if job_id in self._open]
         nodes = [snapshot.node_id for snapshot in snapshots if snapshot and snapshot.node_id is not None]
         return nodes[-1] if nodes else None
 
@@ -182,25 +186,29 @@ class Relay:
             return self._tell_status()
         prompt = await self._prompt(event.job_id)
         del self._prompts[event.job_id]
-        ear = self._ear(prompt)
-        end = await self._ending(event, prompt) if ear else None
-        if ear and event.type == JobState.SUCCEEDED and not prompt.whole:
-            await self._fill(ear, prompt)
-        if ear and end:
-            ear.tell(*end)
+        if self._ear(prompt) is None:
+            return self._tell_status()
+        end = await self._ending(event, prompt)
+        untold = await self._untold(prompt) if event.type == JobState.SUCCEEDED and not prompt.whole else []
+        ear = self._ear(prompt)  # not the one of before: the client may have come back meanwhile
+        if ear:
+            for told in (*untold, end) if end else untold:
+                ear.tell(*told)
         self._tell_status()
         if ear and end:
             ear.tell("executing", {"node": None, "prompt_id": prompt.prompt_id})
 
-    async def _fill(self, ear: Ear, prompt: _Prompt) -> None:
+    async def _untold(self, prompt: _Prompt) -> list[tuple[str, Mapping[str, Any]]]:
         """What the job made and was not told: the socket of its server may have been down, or slower than its history."""
         view = await self._view(prompt.job_id)
+        untold: list[tuple[str, Mapping[str, Any]]] = []
         if not prompt.heard:
-            ear.tell("execution_start", stamped(prompt.prompt_id))
+            untold.append(("execution_start", stamped(prompt.prompt_id)))
         for node_id, output in ui_of(prompt.job_id, view.outputs).items() if view else ():
             if node_id not in prompt.shown:
                 told = {"node": node_id, "display_node": node_id, "output": output, "prompt_id": prompt.prompt_id}
-                ear.tell("executed", told)
+                untold.append(("executed", told))
+        return untold
 
     async def _ending(self, event: JobEvent, prompt: _Prompt) -> tuple[str, Mapping[str, Any]] | None:
         interrupted = event.data.get("error", {}).get("type") == INTERRUPTED
