@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from comfyone.gateway.dispatch.link import Link
-from comfyone.gateway.domain.catalogue import Catalogue, missing_text, needs_of
+from comfyone.gateway.domain.catalogue import MAX_NAMED, Catalogue, missing_text, needs_of
 from comfyone.gateway.domain.jobs import Failure, Job, Kind, Needs
+from comfyone.gateway.domain.loaders import GIVE_ASSET, stray_files
 from comfyone.graph.document import Graph
 
 __all__ = ["Abilities"]
@@ -26,13 +28,17 @@ class Abilities:
 
     def able(self, job: Job, backend_id: str) -> bool:
         """Whether a backend has what a job needs. One whose catalogue is not known yet gets the benefit of the doubt."""
-        catalogue = self._links[backend_id].catalogue if backend_id in self._links else None
-        return catalogue is None or job.needs is None or self._has(catalogue, job.needs)
+        link = self._links.get(backend_id)
+        return link is None or self._can(link, job.needs)
 
     def needs(self, tenant_id: str, graph: Graph, values: Mapping[str, Mapping[str, Any]]) -> Needs | None:
         """What a graph needs, or None while no catalogue says which inputs are enumerated."""
         catalogues = self.catalogues(tenant_id)
-        return needs_of(graph, values, catalogues) if catalogues else None
+        if not catalogues:
+            return None
+        needs = needs_of(graph, values, catalogues)
+        strays = stray_files(graph, values, [catalogue.loaders for catalogue in catalogues])
+        return replace(needs, own=True) if any(strays) else needs
 
     def impossible(
         self, tenant_id: str, needs: Needs | None, labels: Mapping[str, str], backend_id: str | None
@@ -41,10 +47,13 @@ class Abilities:
         links = [link for link in self._visible(tenant_id) if backend_id in (None, link.backend.id)]
         if not links or any(self._may(link, needs, labels) for link in links):
             return None
-        lacking = {link.backend.name: _lacking(link, needs, labels) for link in links}
+        if needs and needs.own and all(link.backend.shared for link in links):
+            text = "it names files of a server's own folders, and every server that it may go to is shared"
+            return Failure("input_missing", text, hint=GIVE_ASSET)
+        lacking = {link.backend.name: _lacking(link, needs, labels) for link in links[:MAX_NAMED]}
         return Failure(
             "unable",
-            f"no backend can run it: {missing_text(lacking)}",
+            f"no backend can run it: {missing_text(lacking, len(links) - len(lacking))}",
             hint="install what is missing, register a backend that has it, or ask for something else",
         )
 
@@ -59,7 +68,12 @@ class Abilities:
     def _may(self, link: Link, needs: Needs | None, labels: Mapping[str, str]) -> bool:
         if not labels.items() <= link.backend.labels.items():
             return False
-        return needs is None or link.catalogue is None or self._has(link.catalogue, needs)
+        return self._can(link, needs)
+
+    def _can(self, link: Link, needs: Needs | None) -> bool:
+        if needs is None or (needs.own and link.backend.shared):
+            return needs is None
+        return link.catalogue is None or self._has(link.catalogue, needs)
 
     def _has(self, catalogue: Catalogue, needs: Needs) -> bool:
         key = (catalogue.token, needs)
@@ -78,4 +92,6 @@ class Abilities:
 
 def _lacking(link: Link, needs: Needs | None, labels: Mapping[str, str]) -> list[str]:
     wrong = [f"label {name}={value}" for name, value in labels.items() if link.backend.labels.get(name) != value]
+    if needs and needs.own and link.backend.shared:
+        wrong.append("files of the tenant in its own folders")
     return wrong + (link.catalogue.lacks(needs) if link.catalogue and needs else [])

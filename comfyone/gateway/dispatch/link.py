@@ -86,8 +86,9 @@ class Link:
 
     @property
     def usable(self) -> bool:
-        """Whether new jobs may go there."""
-        return self._live and not self.circuit.open and self.backend.state is BackendState.UP
+        """Whether new jobs may go there. To a shared one none goes before it is known which of its inputs name files."""
+        known = not self.backend.shared or self._catalogue is not None
+        return self._live and known and not self.circuit.open and self.backend.state is BackendState.UP
 
     @property
     def health(self) -> Health:

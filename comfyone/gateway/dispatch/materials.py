@@ -11,11 +11,13 @@ import msgspec
 from comfyone.errors import Fault
 from comfyone.gateway.dispatch.link import Link
 from comfyone.gateway.domain.catalogue import Catalogue, spelled
+from comfyone.gateway.domain.evidence import Unreachable
 from comfyone.gateway.domain.files import parse_asset_path, suffix_of
 from comfyone.gateway.domain.jobs import Job
+from comfyone.gateway.domain.loaders import GIVE_ASSET, stray_files
 from comfyone.gateway.ports import Blobs, Store
 from comfyone.gateway.services.graphs import Graphs
-from comfyone.graph.document import with_values
+from comfyone.graph.document import Graph, with_values
 
 __all__ = ["graph_for"]
 
@@ -30,8 +32,9 @@ async def graph_for(job: Job, link: Link, graphs: Graphs, store: Store, blobs: B
     """The graph to send: the job's values set, the system variables filled in, every asset replaced by its file there.
 
     Raises:
-        Fault: ``not_found`` when an input file has been deleted since.
-        Unreachable: when a file could not be placed.
+        Fault: ``not_found`` when an input file has been deleted since; ``asset_unknown`` when it names another file of a
+            shared server than was placed for it.
+        Unreachable: when a file could not be placed, or it is not known yet which inputs of a shared server name files.
     """
     graph = with_values(await graphs.of(job), msgspec.json.decode(job.values))
     variables = {"{COMFYONE:TASK_ID}": job.id, "{COMFYONE:WORKFLOW_ID}": job.workflow_id or ""}
@@ -45,14 +48,24 @@ async def graph_for(job: Job, link: Link, graphs: Graphs, store: Store, blobs: B
         return text
 
     graph = _map_inputs(graph, fill)
-    if link.catalogue is not None:
-        graph = spelled(graph, link.catalogue)
-        if link.backend.shared:
-            graph = _set_apart(graph, job.tenant_id, link.catalogue)
+    catalogue = link.catalogue
+    if catalogue is not None:
+        graph = spelled(graph, catalogue)
+    if link.backend.shared:
+        if catalogue is None:
+            raise Unreachable(f"backend '{link.backend.name}' has not said yet what it can do")
+        _check_files(graph, catalogue)
+        graph = _set_apart(graph, job.tenant_id, catalogue)
     if not paths:
         return graph
     placed = {path: await _place(path, job, link, store, blobs) for path in paths}
     return _map_inputs(graph, lambda text: placed.get(text, text))
+
+
+def _check_files(graph: Graph, catalogue: Catalogue) -> None:
+    """The last door: whatever was known when the job was accepted, it reads nothing that lies there for others."""
+    if stray := next(stray_files(graph, {}, [catalogue.loaders]), None):
+        raise Fault("asset_unknown", stray.text, hint=GIVE_ASSET)
 
 
 def _set_apart(graph: dict[str, Any], tenant_id: str, catalogue: Catalogue) -> dict[str, Any]:

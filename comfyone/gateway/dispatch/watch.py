@@ -33,6 +33,7 @@ class Watch:
             (self.ping, limits.ping),
         ]
         self._quiet = limits.ping / 2
+        self._retry = limits.ping
 
     async def work(self) -> None:
         was_live, due = False, [0.0] * len(self._chores)
@@ -91,6 +92,12 @@ class Watch:
         except ComfyOneError as error:
             logger.info("backend {}: what it can do is not known: {}", self._link.backend.name, error.message)
             self._link.learn(None)
+            if self._link.backend.shared and self._link.catalogue is None:  # nothing goes there until it is known
+                asyncio.get_running_loop().call_later(self._retry, self._doubt)
+
+    def _doubt(self) -> None:
+        self._link.stale = True
+        self._link.nudge.set()
 
     async def sweep(self) -> None:
         """Stops prompts of ours there whose attempt is over: they surfaced late, or on a backend that was given up, and

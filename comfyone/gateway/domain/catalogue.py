@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import Any
 
 from comfyone.gateway.domain.files import parse_asset_path
 from comfyone.gateway.domain.folders import Upload
 from comfyone.gateway.domain.jobs import Needs
+from comfyone.gateway.domain.loaders import LOADERS, Loaders, loaders_with
 from comfyone.gateway.domain.node_info import ClassInfo
 from comfyone.graph.document import Graph
+from comfyone.graph.spelling import nearest, shown
 
-__all__ = ["Catalogue", "catalogue_of", "missing_text", "needs_of", "spelled"]
+__all__ = ["MAX_NAMED", "Catalogue", "catalogue_of", "missing_text", "needs_of", "spelled"]
 
 Input = tuple[str, str]
 """Node class, name of the input."""
 
 MAX_NAMED = 5
-"""Missing things that a message names; the rest is counted."""
+"""Missing things that a message names, and backends that miss them; the rest is counted."""
+
+MAX_SHOWN = 200
+"""Characters of a name in a message."""
 
 _UPLOADS = (
     "image_upload",
@@ -43,6 +47,9 @@ class Catalogue:
     uploads: Mapping[Input, Upload] = field(default_factory=dict)
     """The inputs whose choices are uploaded files."""
 
+    loaders: Loaders = field(default_factory=lambda: LOADERS)
+    """Those and all other inputs that name a file in the server's folders."""
+
     info: Mapping[str, ClassInfo] = field(default_factory=dict, compare=False, repr=False)
     """What the server says of each class, as it says it."""
 
@@ -51,9 +58,11 @@ class Catalogue:
 
     def lacks(self, needs: Needs) -> list[str]:
         """What of it is missing here, in words; nothing when a backend with this catalogue is able."""
-        missing = [self._class_text(name) for name in sorted(needs.classes - self.classes)]
+        classes = sorted(needs.classes - self.classes)
+        missing = [self._class_text(name) for name in classes[:MAX_NAMED]]
+        missing += [f"node class {shown(name)}" for name in classes[MAX_NAMED:]]  # which are only counted
         return missing + [
-            f"'{value}' for {class_}.{name}"
+            f"{shown(value, MAX_SHOWN)} for {class_}.{name}"
             for class_, name, value in sorted(needs.choices)
             if class_ in self.classes and value not in self.choices.get((class_, name), {value: value})
         ]
@@ -64,8 +73,8 @@ class Catalogue:
         )
 
     def _class_text(self, name: str) -> str:
-        near = get_close_matches(name, self.classes, n=1)
-        return f"node class '{name}'" + (f" (it has '{near[0]}')" if near else "")
+        near = nearest(name, self.classes)
+        return f"node class {shown(name, MAX_SHOWN)}" + (f" (it has '{near[0]}')" if near else "")
 
 
 def catalogue_of(object_info: Mapping[str, Any], written: Mapping[str, ClassInfo] | None = None) -> Catalogue:
@@ -73,17 +82,26 @@ def catalogue_of(object_info: Mapping[str, Any], written: Mapping[str, ClassInfo
     came."""
     choices: dict[Input, Mapping[str, str]] = {}
     uploads: dict[Input, Upload] = {}
+    files: list[Input] = []
     known: dict[tuple[str, ...], Mapping[str, str]] = {}
     for class_, info in object_info.items():
         for name, values, options in _enumerations(info):
             if any(options.get(key) for key in _UPLOADS):
                 if upload := Upload.of(options):
                     uploads[class_, name] = upload
+                if upload or _lists_files(options):
+                    files.append((class_, name))
                 continue
             own = tuple(value for value in values if isinstance(value, str))
             if own and len(own) == len(values):
                 choices[class_, name] = known.setdefault(own, {_plain(value): value for value in own})
-    return Catalogue(frozenset(object_info), choices, uploads, written or {})
+    return Catalogue(frozenset(object_info), choices, uploads, loaders_with(files), written or {})
+
+
+def _lists_files(options: Mapping[str, Any]) -> bool:
+    """Whether the editor asks the server for the names of files there."""
+    remote = options.get("remote")
+    return isinstance(remote, dict) and "/files/" in str(remote.get("route"))
 
 
 def _enumerations(info: Any) -> Iterator[tuple[str, list[Any], Mapping[str, Any]]]:
@@ -130,13 +148,14 @@ def spelled(graph: Mapping[str, Any], catalogue: Catalogue) -> dict[str, Any]:
     }
 
 
-def missing_text(lacking: Mapping[str, list[str]]) -> str:
+def missing_text(lacking: Mapping[str, list[str]], others: int = 0) -> str:
     """What is missing where, of each backend by name."""
-    return "; ".join(
+    texts = [
         f"'{backend}' lacks {', '.join(missing[:MAX_NAMED])}"
         + (f" and {len(missing) - MAX_NAMED} more" if len(missing) > MAX_NAMED else "")
         for backend, missing in lacking.items()
-    )
+    ]
+    return "; ".join(texts) + (f"; and {others} more backends" if others else "")
 
 
 def _plain(value: str) -> str:

@@ -117,6 +117,8 @@ class Needs:
 
     classes: frozenset[str] = frozenset()
     choices: frozenset[tuple[str, str, str]] = frozenset()
+    own: bool = False
+    """It names files in a server's own folders: no server will do that others use too."""
 
 
 @dataclass(frozen=True, slots=True)

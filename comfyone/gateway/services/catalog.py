@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -42,6 +42,11 @@ class Catalog:
 
     async def has_backends(self, tenant_id: str) -> bool:
         return bool((await self._known(tenant_id)).backends)
+
+    async def takers(self, tenant_id: str, backend: Backend | None, labels: Mapping[str, str]) -> list[Backend]:
+        """The backends that a job may go to, by what it says itself: the one that it names, or all with these labels."""
+        found = [backend] if backend else (await self._known(tenant_id)).backends
+        return [one for one in found if labels.items() <= one.labels.items()]
 
     async def backend(self, tenant_id: str, key: str) -> Backend:
         """Raises:

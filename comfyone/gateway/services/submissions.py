@@ -13,9 +13,11 @@ from typing import Any
 import msgspec
 
 from comfyone.errors import Fault
+from comfyone.gateway.domain.backends import Backend
 from comfyone.gateway.domain.files import asset_ids_in, parse_asset_path
 from comfyone.gateway.domain.ids import new_id
 from comfyone.gateway.domain.jobs import SECRET_EXTRA, NewJob, Origin, Task
+from comfyone.gateway.domain.loaders import GIVE_ASSET, stray_files
 from comfyone.gateway.domain.parameters import fitted_values
 from comfyone.gateway.domain.policies import check_granted
 from comfyone.gateway.domain.tenants import Principal, Scope
@@ -188,6 +190,8 @@ class Submissions:
             check_granted(principal.policy, graph)
         backend_id = backend.id if backend else None
         needs = self._dispatch.needs(tenant_id, graph, values)
+        if needs and needs.own:
+            await self._check_files(tenant_id, graph, values, backend, submission.labels)
         failure = self._dispatch.impossible(tenant_id, needs, submission.labels, backend_id)
         if failure and submission.sure:
             raise Fault("invalid_graph", failure.message, hint=failure.hint)
@@ -218,6 +222,20 @@ class Submissions:
             secrets=kept_secret,
             task=submission.task,
         )
+
+    async def _check_files(
+        self, tenant_id: str, graph: Graph, values: Values, backend: Backend | None, labels: Mapping[str, str]
+    ) -> None:
+        """Whoever has only what others use too may name no file but its own.
+
+        Raises:
+            Fault: ``asset_unknown``.
+        """
+        takers = await self._catalog.takers(tenant_id, backend, labels)
+        loaders = [catalogue.loaders for catalogue in self._dispatch.catalogues(tenant_id)]
+        stray = next(stray_files(graph, values, loaders), None)
+        if stray and takers and all(taker.shared for taker in takers):
+            raise Fault("asset_unknown", stray.text, field=stray.input, hint=GIVE_ASSET)
 
     async def _check_images(self, tenant_id: str, workflow: Workflow, values: Values) -> None:
         """Every image must be a file of this tenant, and an image."""

@@ -114,7 +114,8 @@ def needs_text(needs: Needs | None) -> str | None:
     """The same needs are the same text, so that jobs can be told apart by it."""
     if needs is None:
         return None
-    return json_text({"classes": sorted(needs.classes), "choices": sorted(needs.choices)})
+    own = {"own": True} if needs.own else {}
+    return json_text({"classes": sorted(needs.classes), "choices": sorted(needs.choices), **own})
 
 
 def failure_text(failure: Failure | None) -> str | None:
