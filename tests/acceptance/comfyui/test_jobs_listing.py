@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Any
 
@@ -14,6 +15,7 @@ from comfyone.gateway.domain.tenants import parse_scopes
 from comfyone.gateway.services.accounts import issue_key
 from comfyone.gateway.storage.sqlite import transaction
 from tests.acceptance.comfyui.conftest import Native
+from tests.acceptance.comfyui.stage import Ears
 from tests.acceptance.conftest import Tenant
 from tests.graphs import Graph, empty, failing, node, sleeping, speaking, tiny
 from tests.support.gateway import GatewayProcess
@@ -287,17 +289,21 @@ def test_jobs_are_for_those_with_a_key_that_may_see_them(comfyui: Native) -> Non
     assert comfyui.tenant.limited("workflows").raw("GET", "/api/jobs").status_code == 403
 
 
-def test_a_run_that_somebody_stopped_on_the_backend_was_interrupted(lone: tuple[Native, Sandbox]) -> None:
-    """The socket says so in the server's words; history and list say the same."""
+async def test_what_somebody_stops_on_the_backend_is_interrupted_for_socket_history_and_list(
+    lone: tuple[Native, Sandbox],
+) -> None:
     comfyui, sandbox = lone
-    prompt_id = comfyui.queue(sleeping(30))
-    comfyui.begun(prompt_id)
-    requests.post(f"{sandbox.url}/interrupt", timeout=5).raise_for_status()
-    status = comfyui.entry(prompt_id)["status"]
+    async with Ears.open(comfyui.url, "clientId=page", key=comfyui.key) as ears:
+        prompt_id = await asyncio.to_thread(comfyui.queue, sleeping(30), client_id="page")
+        await ears.until("executing", node="2", prompt_id=prompt_id)
+        await asyncio.to_thread(requests.post, f"{sandbox.url}/interrupt", timeout=5)
+        _, heard = await ears.until("execution_interrupted")
+    status = (await asyncio.to_thread(comfyui.entry, prompt_id))["status"]
     assert (status["status_str"], status["completed"]) == ("error", False)
     kind, told = status["messages"][-1]
     assert kind == "execution_interrupted"
-    assert (told["node_id"], told["node_type"]) == ("2", "TestSleep")
+    assert [told[name] for name in ("prompt_id", "node_id", "node_type")] == [prompt_id, "2", "TestSleep"]
+    assert [heard[name] for name in ("prompt_id", "node_id", "node_type")] == [prompt_id, "2", "TestSleep"]
     [job] = listed(comfyui)
     assert job["status"] == details(comfyui, prompt_id)["status"] == "cancelled"
     assert ids(comfyui, status="cancelled") == [prompt_id]
