@@ -20,6 +20,7 @@ __all__ = [
     "check_graph",
     "check_shape",
     "copied",
+    "is_deeper",
     "is_link",
     "kind_of",
     "links_of",
@@ -181,6 +182,17 @@ def copied(value: Any) -> Any:
                 held[key] = own = list(each) if isinstance(each, list) else dict(each)
                 waiting.append((own, depth + 1))
     return whole[0]
+
+
+def is_deeper(value: Any, most: int) -> bool:
+    """Whether more than ``most`` arrays and objects lie within each other."""
+    held = [value]
+    for _ in range(most + 1):
+        held = [each for each in held if isinstance(each, dict | list)]
+        if not held:
+            return False
+        held = [each for holder in held for each in (holder.values() if isinstance(holder, dict) else holder)]
+    return True
 
 
 def kind_of(value: Any) -> str:

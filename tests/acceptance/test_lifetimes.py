@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from datetime import datetime
+from itertools import count
 
 import pytest
 
@@ -87,6 +88,18 @@ def test_an_upload_that_does_not_say_is_kept_as_the_gateway_is_set(hasty: Tenant
     long = upload(hasty, "b.txt", b"x", ttl=900)
     vanishes(hasty, record["url"])
     assert not is_gone(hasty, long["url"])
+
+
+def test_the_same_file_again_is_kept_anew(hasty: Tenant) -> None:
+    """Under a name as ComfyUI's clients give it."""
+    until = time.monotonic() + 4
+    for number in count():
+        told = hasty.raw("POST", "/upload/image", files={"image": ("again.txt", b"x")})
+        assert told.json()["name"] == "again.txt"
+        if time.monotonic() > until:
+            return
+        time.sleep(0.4)
+        assert not is_gone(hasty, "/view?filename=again.txt&type=input"), f"after {number + 1} uploads"
 
 
 def test_an_upload_stays_as_long_as_a_job_waits_for_it(hasty: Tenant) -> None:

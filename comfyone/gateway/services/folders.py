@@ -127,8 +127,9 @@ class Folders:
             if chosen is None:
                 return None
             name, earlier = chosen
-            if earlier is not None:
-                return earlier
+            if earlier is not None:  # the same bytes again: nothing changes, but how long they are kept
+                door.put(folder, name, _lasting(earlier.asset, asset), earlier.modified_at, MAX_NAMES)
+                return _found(door, folder, name)
             self._quota.admit(principal, tenant := session.tenant(principal.tenant_id), asset, blob.content)
             kept = tenant.add_asset(asset, uploaded=False, content=blob.content)
             door.put(folder, name, kept, asset.created_at, MAX_NAMES, until=asset.expires_at)
@@ -139,19 +140,25 @@ class Folders:
         return stored
 
     async def change(
-        self, principal: Principal, folder: str, path: str, change: Callable[[bytes | None], bytes]
+        self, principal: Principal, folder: str, path: str, change: Callable[[bytes | None], bytes], most: int
     ) -> NamedFile:
-        """Replaces a small file by what ``change`` makes of it, of None where there is none; whoever changes it at the same
-        time comes before or after.
+        """Replaces a file of ``most`` bytes by what ``change`` makes of it, of None where there is none, or a larger one;
+        whoever changes it at the same time comes before or after.
 
         Raises:
-            Fault: as `keep`; ``unavailable`` when it never was left alone for long enough.
+            Fault: as `keep`; ``too_large`` for what would be larger; ``unavailable`` when it never was left alone for long
+                enough.
         """
         for _ in range(MAX_TRIES):
             file, content = await self._look(principal, Folder(folder), path)
+            if file is not None and file.asset.size > most:
+                content = None
             if isinstance(content, Path):
                 content = await asyncio.to_thread(content.read_bytes)
-            blob = await self.receive(principal, _once(change(content)))
+            changed = change(content)
+            if len(changed) > most:
+                raise Fault("too_large", f"'{path}' would have {len(changed):,} bytes, at most {most:,} are kept")
+            blob = await self.receive(principal, _once(changed))
             named = await self._name(principal, Folder(folder), path, blob, partial(_unchanged, earlier=file))
             if named is not None:
                 return named

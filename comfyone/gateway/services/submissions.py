@@ -35,7 +35,7 @@ from comfyone.gateway.services.allowances import Allowances
 from comfyone.gateway.services.catalog import Catalog
 from comfyone.gateway.services.fetching import Fetching, remote_images
 from comfyone.gateway.services.quota import Quota
-from comfyone.graph.document import Graph, with_values
+from comfyone.graph.document import Graph, is_deeper, with_values
 
 __all__ = ["Submission", "Submissions"]
 
@@ -49,6 +49,9 @@ MAX_ID = 255
 
 MAX_SECRETS = 16 * 1024
 """Bytes of secrets that a job may have: they are in memory until its end."""
+
+MAX_NESTED = 100
+"""Arrays and objects within each other in ``extra_data``."""
 
 MAX_FILES = 1000
 """Files that one job may need."""
@@ -267,9 +270,11 @@ def _given(submission: Submission, workflow: Workflow, graph: Graph) -> Values:
 
 def _check_origin(submission: Submission) -> None:
     """Raises:
-    Fault: ``invalid_body`` for ids that are too long, or secrets that are too large.
+    Fault: ``invalid_body`` for ids that are too long, secrets that are too large, or data that is nested too deeply.
     """
     origin = submission.origin or Origin()
+    if is_deeper(origin.extra_data, MAX_NESTED):
+        raise Fault("invalid_body", f"extra_data is nested more than {MAX_NESTED} levels deep", field="extra_data")
     for name, value in (("client_id", origin.client_id), ("prompt_id", origin.prompt_id)):
         if value is not None and not 0 < len(value) <= MAX_ID:
             raise Fault("invalid_body", f"a {name} has 1 to {MAX_ID} characters", field=name)

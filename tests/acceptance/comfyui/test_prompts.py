@@ -55,6 +55,16 @@ def test_a_prompt_keeps_the_id_that_its_caller_chose(comfyui: Native, other: Nat
 
 
 @pytest.mark.seed("S5-58")
+def test_extra_data_that_is_nested_too_deeply_is_refused(comfyui: Native) -> None:
+    prompt, deep, fine = json.dumps(slow(40, 0.05)), "[" * 110 + "]" * 110, "[" * 90 + "]" * 90
+    for extra, status in ((deep, 400), (fine, 200)):
+        body = f'{{"prompt": {prompt}, "extra_data": {{"x": {extra}}}}}'
+        assert comfyui.raw("POST", "/prompt", data=body).status_code == status
+    assert comfyui.raw("GET", "/queue").status_code == 200
+    comfyui.post("/queue", {"clear": True})
+    comfyui.post("/interrupt")
+
+
 def test_extra_data_reaches_the_picture_and_the_history(comfyui: Native) -> None:
     extra = {"extra_pnginfo": {"workflow": {"nodes": [1, 2]}}, "api_key_comfy_org": "secret-word"}
     entry = comfyui.run(tiny(color=secrets.randbelow(1 << 24)), extra_data=extra)  # nothing that the server has kept

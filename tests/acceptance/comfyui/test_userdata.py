@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -11,11 +12,19 @@ import requests
 from tests.acceptance.comfy_v2.speech import V2
 from tests.acceptance.comfyui.conftest import Native
 from tests.acceptance.conftest import Tenant
+from tests.support.gateway import GatewayProcess
 
 
 @pytest.fixture
 def page(acme: Tenant) -> Native:
     return Native(acme)
+
+
+@pytest.fixture(scope="module")
+def home_page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Native]:
+    """On a gateway that takes files of any size."""
+    with GatewayProcess(tmp_path_factory.mktemp("large") / "state") as running:
+        yield Native(Tenant(running))
 
 
 @pytest.fixture
@@ -87,6 +96,32 @@ def test_settings_are_kept_one_by_one_and_together(page: Native, stranger: Nativ
     assert page.get("/settings/Comfy.None") is None
     assert stranger.get("/settings") == {}
     assert page.raw("POST", "/settings", data=b"[]").status_code == 400
+
+
+def test_settings_that_nobody_could_read_are_none(page: Native) -> None:
+    for nested in (b"[" * 5000 + b"]" * 5000, b"[" * 960 + b"]" * 960):
+        assert put(page, "comfy.settings.json", b'{"S": %s}' % nested) == 200
+        assert page.get("/settings") == {}
+    page.post("/settings/S", 1)
+    assert page.get("/settings") == {"S": 1}
+    deep = b"[" * 101 + b"]" * 101
+    assert page.raw("POST", "/settings/S", data=deep).status_code == 400
+    assert page.raw("POST", "/settings", data=b'{"S": %s}' % deep).status_code == 400
+    assert page.get("/settings") == {"S": 1}
+
+
+def test_settings_are_bounded(home_page: Native) -> None:
+    large = b'"%s"' % (b"x" * 900_000)
+    for name, status in (("one", 200), ("two", 413)):
+        assert home_page.raw("POST", f"/settings/{name}", data=large).status_code == status
+    assert list(home_page.get("/settings")) == ["one"]
+    whole = b'{"three": "%s"}' % (b"x" * 1_100_000)
+    assert put(home_page, "comfy.settings.json", whole) == 413
+    assert put(home_page, "other.json", whole) == 200
+    assert home_page.raw("POST", "/userdata/other.json/move/comfy.settings.json").status_code == 200
+    assert home_page.get("/settings") == {}
+    home_page.post("/settings/S", 1)
+    assert home_page.get("/settings") == {"S": 1}
 
 
 def test_no_setting_is_lost_when_many_are_sent_at_once(page: Native) -> None:

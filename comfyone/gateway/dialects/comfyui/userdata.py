@@ -18,10 +18,17 @@ from comfyone.gateway.dialects.comfyui.tables import native
 from comfyone.gateway.dialects.downloads import file_response
 from comfyone.gateway.dialects.routing import Call, Query
 from comfyone.gateway.domain.folders import Clash, Folder, NamedFile, check_path
+from comfyone.graph.document import is_deeper
 
 __all__ = ["USERDATA_ROUTES"]
 
 SETTINGS = "comfy.settings.json"
+
+MAX_SETTINGS = 1024 * 1024
+"""Bytes of all settings: they are read whole at every question."""
+
+MAX_NESTED = 100
+"""Arrays and objects within each other in a setting."""
 
 
 # files
@@ -76,7 +83,7 @@ async def post_userdata(call: Call) -> Any:
         file = await folders.move(principal, Folder.USERDATA, names[0], names[1], _clash(call))
     else:
         check_path(names[0])
-        content = _bounded(call)
+        content = _bounded(call, MAX_SETTINGS if names[0] == SETTINGS else folders.limit)
         file = await folders.store(principal, Folder.USERDATA, names[0], content, _clash(call))
     full = call.request.query_params.get("full_info", "").lower() == "true"
     return json_answer(_info(file) if full else file.path)
@@ -121,8 +128,12 @@ def _info(file: NamedFile) -> dict[str, Any]:
     }
 
 
-async def _bounded(call: Call) -> AsyncIterator[bytes]:
+async def _bounded(call: Call, most: int) -> AsyncIterator[bytes]:
+    size = 0
     async for chunk in call.request.stream():
+        size += len(chunk)
+        if size > most:
+            raise Fault("too_large", f"the file is larger than {most:,} bytes", field="file")
         yield chunk
 
 
@@ -148,28 +159,33 @@ async def post_setting(call: Call) -> None:
 
 async def _settings(call: Call) -> dict[str, Any]:
     try:
-        _, content = await call.services.folders.open(call.principal, Folder.USERDATA, SETTINGS)
+        file, content = await call.services.folders.open(call.principal, Folder.USERDATA, SETTINGS)
     except Fault as fault:
         if fault.slug != "not_found":
             raise
+        return {}
+    if file.asset.size > MAX_SETTINGS:
         return {}
     return _read(content if isinstance(content, bytes) else await asyncio.to_thread(content.read_bytes))
 
 
 async def _change(call: Call, changes: dict[str, Any]) -> None:
     """The page sends many of these at once."""
+    if is_deeper(changes, MAX_NESTED):
+        raise Fault("invalid_json", "the body is nested too deeply")
 
     def changed(content: bytes | None) -> bytes:
         return msgspec.json.encode({**_read(content or b"{}"), **changes})
 
-    await call.services.folders.change(call.principal, Folder.USERDATA, SETTINGS, changed)
+    await call.services.folders.change(call.principal, Folder.USERDATA, SETTINGS, changed, MAX_SETTINGS)
 
 
 def _read(content: bytes) -> dict[str, Any]:
     try:
-        return msgspec.json.decode(content, type=dict[str, Any])
-    except (msgspec.DecodeError, UnicodeDecodeError):  # it may be written as any file
+        settings = msgspec.json.decode(content, type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # it may be written as any file
         return {}
+    return {} if is_deeper(settings, MAX_NESTED) else settings
 
 
 async def get_users(_: Call) -> Any:
@@ -181,9 +197,9 @@ _STORING = ("bad_file_name", "too_large", "quota_exceeded", "conflict")
 USERDATA_ROUTES = (
     native("GET", "/users", get_users, "Where settings are kept", answer=dict[str, Any]),
     native("GET", "/settings", get_settings, "All settings", answer=dict[str, Any]),
-    native("POST", "/settings", post_settings, "Change settings", body=dict[str, Any], media=""),
+    native("POST", "/settings", post_settings, "Change settings", body=dict[str, Any], media="", faults=("too_large",)),
     native("GET", "/settings/{id}", get_setting, "A setting", answer=Any),
-    native("POST", "/settings/{id}", post_setting, "Change a setting", body=Any, media=""),
+    native("POST", "/settings/{id}", post_setting, "Change a setting", body=Any, media="", faults=("too_large",)),
     native(
         "GET",
         "/userdata",
