@@ -128,7 +128,7 @@ class Folders:
                 return None
             name, earlier = chosen
             if earlier is not None:  # the same bytes again: nothing changes, but how long they are kept
-                door.put(folder, name, _lasting(earlier.asset, asset), earlier.modified_at, MAX_NAMES)
+                door.put(folder, name, earlier.asset, earlier.modified_at, MAX_NAMES, until=asset.expires_at)
                 return _found(door, folder, name)
             self._quota.admit(principal, tenant := session.tenant(principal.tenant_id), asset, blob.content)
             kept = tenant.add_asset(asset, uploaded=False, content=blob.content)
