@@ -41,6 +41,19 @@ _KIND = "(COALESCE(needs, ''), labels, COALESCE(wanted_backend_id, ''))"
 KEPT_CONDITIONS = 100
 """Changes of a backend's condition that are kept."""
 
+_OF_JOBS = (
+    "outputs",
+    "job_events",
+    "attempts",
+    "job_graphs",
+    "job_metadata",
+    "idempotency_keys",
+    "job_origins",
+    "job_tasks",
+    "hidden_prompts",
+)
+"""What is kept of a job as long as the job; what is kept of one that has not ended goes when it ends."""
+
 _NO_RESULT = "NOT EXISTS (SELECT 1 FROM outputs WHERE asset_id = assets.id)"
 _UNUSED = "NOT EXISTS (SELECT 1 FROM asset_uses WHERE asset_id = assets.id)"
 _UNNAMED = "NOT EXISTS (SELECT 1 FROM folders WHERE asset_id = assets.id)"
@@ -296,16 +309,7 @@ class SqlEngine:
         rows = self._sql.all("SELECT id FROM jobs WHERE finished_at < ? ORDER BY finished_at LIMIT ?", (before, limit))
         for (job_id,) in rows:
             assets = self._sql.all("SELECT asset_id FROM outputs WHERE job_id = ? AND asset_id IS NOT NULL", (job_id,))
-            for table in (
-                "outputs",
-                "job_events",
-                "attempts",
-                "job_graphs",
-                "job_metadata",
-                "idempotency_keys",
-                "job_origins",
-                "job_tasks",
-            ):
+            for table in _OF_JOBS:
                 self._sql.run(f"DELETE FROM {table} WHERE job_id = ?", (job_id,))
             self._sql.run("DELETE FROM jobs WHERE id = ?", (job_id,))
             for asset in assets:
