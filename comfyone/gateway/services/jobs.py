@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 
 import msgspec
 
@@ -14,6 +15,7 @@ from comfyone.gateway.domain.files import Output
 from comfyone.gateway.domain.jobs import TERMINAL, JobEvent, JobState, Origin, Passing, Standing
 from comfyone.gateway.domain.tenants import Principal, Scope
 from comfyone.gateway.ports import Bus, Dispatch, Forecast, JobView, Session, Store, TenantDoor
+from comfyone.gateway.services.sight import hidden, is_far, shown
 from comfyone.gateway.services.submissions import Submission, Submissions
 from comfyone.graph.document import Graph, with_values
 
@@ -61,12 +63,18 @@ class Jobs:
         job = await self._submissions.check(principal, submission)
         return (job, True) if isinstance(job, str) else await self._submissions.add(principal, job)
 
+    async def is_used(self, principal: Principal, key: str, lifetime: float | None) -> bool:
+        """Whether a job came under this idempotency key within its lifetime, of a dialect that compares no bodies."""
+        principal.require(Scope.JOBS)
+        return await self._submissions.replayed(principal.tenant_id, key, b"", lifetime) is not None
+
     async def get(self, principal: Principal, job_id: str, wait: float = 0.0) -> JobView:
         """A job as it stands; with ``wait``, as soon as it has ended or after that many seconds."""
         principal.require(Scope.JOBS)
 
         def query(session: Session) -> JobView:
-            return session.tenant(principal.tenant_id).job(job_id)
+            door = session.tenant(principal.tenant_id)
+            return shown(principal, door, [door.job(job_id)])[0]
 
         if wait <= 0:
             return await self._store.read(query)
@@ -88,11 +96,14 @@ class Jobs:
         return await self._store.read(lambda session: session.tenant(principal.tenant_id).job_of_prompt(prompt_id))
 
     async def page(self, principal: Principal, *, limit: int, offset: int, states: Sequence[JobState]) -> list[JobView]:
-        """Newest first."""
+        """Newest first. However far back they are looked for, nobody else waits."""
         principal.require(Scope.JOBS)
-        return await self._store.read(
-            lambda session: session.tenant(principal.tenant_id).jobs(limit=limit, offset=offset, states=states)
-        )
+
+        def query(session: Session) -> list[JobView]:
+            door = session.tenant(principal.tenant_id)
+            return shown(principal, door, door.jobs(limit=limit, offset=offset, states=states))
+
+        return await (self._store.survey if is_far(states, offset) else self._store.read)(query)
 
     async def listed(
         self,
@@ -133,20 +144,17 @@ class Jobs:
         """
         principal.require(Scope.JOBS)
 
-        def query(session: Session) -> tuple[str | None, tuple[bytes, bytes]]:
-            door = session.tenant(principal.tenant_id)
-            return door.workflow_of(job_id), door.graph(job_id)
-
-        workflow, (raw, values) = await self._store.read(query)
-        if workflow is not None and not principal.may_run(workflow):
+        found = await self._store.read(partial(_graph, principal=principal, job_id=job_id))
+        if found is None:
             raise Fault("not_found", f"no job '{job_id}'", field="id")
+        raw, values = found
         return with_values(msgspec.json.decode(raw), msgspec.json.decode(values))
 
     async def classes(self, principal: Principal, job_id: str) -> dict[str, str]:
-        """The class of each node of a job's graph."""
+        """The class of each node of a job's graph; none of a workflow of which the key may know nothing."""
         principal.require(Scope.JOBS)
-        raw, _ = await self._store.read(lambda session: session.tenant(principal.tenant_id).graph(job_id))
-        return {node_id: node["class_type"] for node_id, node in msgspec.json.decode(raw).items()}
+        found = await self._store.read(partial(_graph, principal=principal, job_id=job_id))
+        return {node_id: node["class_type"] for node_id, node in msgspec.json.decode(found[0]).items()} if found else {}
 
     async def output(self, principal: Principal, job_id: str, position: int) -> Output:
         """What a job produced, by its place among all of that."""
@@ -253,6 +261,13 @@ class Jobs:
 
 def _passing(previews: bool) -> frozenset[Passing]:
     return TOLD | {Passing.PREVIEW} if previews else TOLD
+
+
+def _graph(session: Session, *, principal: Principal, job_id: str) -> tuple[bytes, bytes] | None:
+    """The graph and values of a job; None when the key may not see them."""
+    door = session.tenant(principal.tenant_id)
+    graph = door.graph(job_id)
+    return None if hidden(principal, door, [job_id]) else graph
 
 
 def _history(door: TenantDoor, job_id: str, after: int) -> tuple[JobView, list[JobEvent]]:

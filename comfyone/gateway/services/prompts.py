@@ -14,6 +14,7 @@ from comfyone.gateway.domain.jobs import TERMINAL, Job, JobState
 from comfyone.gateway.domain.prompts import Listing
 from comfyone.gateway.domain.tenants import Principal, Scope
 from comfyone.gateway.ports import Blobs, Dispatch, Listed, Prompt, Session, Store, TenantDoor
+from comfyone.gateway.services.sight import NOTHING, hidden, is_far
 
 __all__ = ["MAX_SHOWN", "Prompts"]
 
@@ -63,7 +64,7 @@ class Prompts:
         """Jobs that have ended, oldest first: from ``offset`` on, or the last ones. However many, nobody else waits."""
         principal.require(Scope.JOBS)
         most = MAX_SHOWN if limit is None else min(max(limit, 0), MAX_SHOWN)
-        look = self._store.read if most <= FEW else self._store.survey
+        look = self._store.survey if most > FEW or is_far((), offset or 0) else self._store.read
         return await look(
             lambda session: _for(principal, session, session.prompts(principal.tenant_id).history(most, offset))
         )
@@ -192,13 +193,10 @@ class Prompts:
 
 def _for(principal: Principal, session: Session, prompts: list[Prompt]) -> list[Prompt]:
     """Jobs as a key may see them: one for some workflows is shown no graph of the others."""
-    if principal.workflows is None:
-        return prompts
-    door = session.tenant(principal.tenant_id)
-    names = [door.workflow_of(prompt.view.job.id) for prompt in prompts]
+    without = hidden(principal, session.tenant(principal.tenant_id), [prompt.view.job.id for prompt in prompts])
     return [
-        prompt if name is None or principal.may_run(name) else replace(prompt, graph=b"{}", values=b"{}")
-        for prompt, name in zip(prompts, names, strict=True)
+        replace(prompt, graph=NOTHING, values=NOTHING) if prompt.view.job.id in without else prompt
+        for prompt in prompts
     ]
 
 

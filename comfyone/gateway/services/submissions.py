@@ -168,7 +168,12 @@ class Submissions:
         key = submission.idempotency_key
         if key is None:
             return None
-        return await self._store.read(lambda session: session.tenant(tenant_id).replayed(key, submission.digest))
+        return await self.replayed(tenant_id, key, submission.digest, submission.key_lifetime)
+
+    async def replayed(self, tenant_id: str, key: str, digest: bytes, lifetime: float | None) -> str | None:
+        """The job that came under an idempotency key with this body, as long as the key lives."""
+        since = None if lifetime is None else time.time() - lifetime
+        return await self._store.read(lambda session: session.tenant(tenant_id).replayed(key, digest, since))
 
     async def _checked(self, principal: Principal, submission: Submission) -> NewJob | str:
         tenant_id = principal.tenant_id

@@ -219,8 +219,8 @@ class SqlTenantDoor(SqlTenantFiles):
 
     # jobs
 
-    def replayed(self, key: str, digest: bytes) -> str | None:
-        """The job that was submitted under this idempotency key, if any.
+    def replayed(self, key: str, digest: bytes, since: float | None = None) -> str | None:
+        """The job that was submitted under this idempotency key, if any; only one that came ``since`` a moment.
 
         Raises:
             Fault: ``idempotency_mismatch`` when it came with another body.
@@ -228,7 +228,7 @@ class SqlTenantDoor(SqlTenantFiles):
         row = self._sql.one(
             "SELECT job_id, digest FROM idempotency_keys WHERE tenant_id = ? AND key = ?", (self._tenant, key)
         )
-        if row is None:
+        if row is None or (since is not None and row[0] < least_id(since)):
             return None
         if row[1] != digest:
             raise Fault(

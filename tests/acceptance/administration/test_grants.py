@@ -10,7 +10,7 @@ import pytest
 from comfyone.emulator import Sandbox
 from tests.acceptance.administration.conftest import Operator
 from tests.acceptance.conftest import Tenant
-from tests.graphs import tiny
+from tests.graphs import slow, tiny
 from tests.support.v1 import V1, Answer
 from tests.support.waiting import eventually
 
@@ -201,3 +201,39 @@ def test_shared_backends_have_names_of_their_own(
     assert len(operator.get("/admin/v1/backends").data) == 1
     for holder in (colleague, owner):
         holder.close()
+
+
+def test_a_narrowed_key_reads_no_inputs_of_other_workflows(shop: Tenant, operator: Operator) -> None:
+    number = [{"id": "1", "type": "number", "name": "color"}]
+    for name in ("open", "secret"):
+        shop.workflow(tiny(), number, name=name)
+    narrow = operator.issue(shop.name, workflows=["open"])
+    values = {"1": {"color": 7}}
+    seen, unseen = (
+        shop.submit({"workflow_id": name, "inputs": [{"id": "1", "params": {"color": 7}}]})
+        for name in ("open", "secret")
+    )
+    for job in (seen, unseen):
+        shop.ended(job)
+    for key, foreign in ((shop, values), (narrow, {})):
+        listed = {task["id"]: task["payload"] for task in key.raw("GET", "/api/v1/tasks").json()["tasks"]}
+        assert listed == {seen: values, unseen: foreign}
+        assert key.raw("GET", f"/api/v1/tasks/{unseen}").json()["payload"] == foreign
+        assert key.raw("GET", f"/api/v1/tasks/{seen}").json()["payload"] == values
+        assert key.status(unseen)["inputs"] == foreign
+        assert {job["id"]: job["inputs"] for job in key.get("/v1/prompts/history").data} == listed
+
+
+def test_a_narrowed_key_is_told_no_classes_of_other_workflows(shop: Tenant, operator: Operator) -> None:
+    shop.workflow(slow(steps=400, seconds=0.05), name="secret")
+    narrow = operator.issue(shop.name, workflows=["open"])
+    job = shop.submit({"workflow_id": "secret"})
+
+    def at_work(key: V1) -> tuple[str, str | None] | None:
+        progress = key.raw("GET", f"/api/v2/jobs/{job}").json()["progress"]
+        return (progress["current_node"], progress["current_node_class"]) if progress and progress["step"] else None
+
+    assert eventually(lambda: at_work(narrow)) == ("2", None)
+    assert at_work(shop) == ("2", "TestSteps")
+    assert at_work(narrow) == ("2", None), "whoever asked before"
+    shop.delete(f"/v1/prompts/{job}")

@@ -7,7 +7,7 @@ import uuid
 
 from tests.acceptance.comfy_v2.speech import V2, Answer, reference
 from tests.acceptance.engine.conftest import MakeLab
-from tests.graphs import invert_upload, tiny
+from tests.graphs import invert_upload, node, tiny
 
 
 def key(text: str | None = None) -> dict[str, str]:
@@ -19,6 +19,9 @@ def test_a_key_is_taken_once_whatever_the_body(v2: V2) -> None:
     v2.submitting(tiny(), once).given(201)
     v2.submitting(tiny(), once).refused(422, "idempotency_key_reuse")
     v2.submitting(tiny(color=7), once).refused(422, "idempotency_key_reuse")
+    for wrong in ({}, {"1": node("NoSuchNode")}):
+        v2.submitting(wrong, once).refused(422, "idempotency_key_reuse")
+    v2.submitting(tiny(), once, metadata={"a": 1}).refused(422, "idempotency_key_reuse")
     assert len(v2.ids()) == 1
     v2.submitting(tiny()).given(201)
     v2.submitting(tiny()).given(201), "without a key nothing is a repeat"
@@ -72,6 +75,8 @@ def test_a_key_outlives_a_crash_and_ends_after_a_day(own_lab: MakeLab) -> None:
         digits = f"{milliseconds - hours * 3_600_000:012x}"
         backend.execute("UPDATE idempotency_keys SET job_id = ?", f"{digits[:8]}-{digits[8:]}{job['id'][13:]}")
         backend.gateway.start()
+        codes = {201: "invalid_workflow", 422: "idempotency_key_reuse"}
+        v2.submitting({}, once).refused(422, codes[status])
         assert v2.submitting(tiny(), once).status == status
         backend.gateway.stop()
     backend.gateway.start()

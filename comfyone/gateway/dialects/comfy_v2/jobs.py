@@ -67,6 +67,8 @@ async def submit_job(call: Call) -> V2Job:
     raw = await call.bytes()
     body = decode(raw, dict[str, Any])
     key = _key_of(call)
+    if key and await call.services.jobs.is_used(call.principal, key, DAY):
+        raise _used()  # whatever else may be wrong with the request
     metadata, secrets = _metadata_of(body), _secrets_of(body.get("extra_data"))
     workflow = _workflow_of(body)
     await _place_assets(call, workflow)
@@ -85,7 +87,7 @@ async def submit_job(call: Call) -> V2Job:
     )
     job_id, replayed = await call.services.jobs.submit(call.principal, submission)
     if replayed:
-        raise Refusal(422, "idempotency_key_reuse", "this Idempotency-Key was used before; a key is good for one job")
+        raise _used()
     return await _record(call, job_id)
 
 
@@ -181,6 +183,10 @@ def _key_of(call: Call) -> str | None:
     if not 0 < len(key) <= MAX_KEY or not (key.isascii() and key.isprintable()):
         raise Refusal(400, "invalid_request", f"an Idempotency-Key has 1 to {MAX_KEY} printable ASCII characters")
     return f"comfy-v2 {blake3(key.encode()).hexdigest()}"
+
+
+def _used() -> Refusal:
+    return Refusal(422, "idempotency_key_reuse", "this Idempotency-Key was used before; a key is good for one job")
 
 
 def _metadata_of(body: dict[str, Any]) -> dict[str, str]:

@@ -25,10 +25,10 @@ async def progress_of(call: Call, job_id: str) -> V2Progress | None:
 
 
 async def _classes_of(call: Call, job_id: str) -> Mapping[str, str]:
-    classes = site_of(call).classes
-    known = classes.get(job_id)
+    classes, key = site_of(call).classes, (job_id, call.principal.workflows)
+    known = classes.get(key)
     if known is None:
-        known = classes[job_id] = await call.services.jobs.classes(call.principal, job_id)
+        known = classes[key] = await call.services.jobs.classes(call.principal, job_id)
         if len(classes) > MAX_KNOWN:
             classes.popitem(last=False)
     return known

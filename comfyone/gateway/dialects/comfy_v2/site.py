@@ -24,7 +24,7 @@ class Site:
     retention: float
     max_streams: int
     streams: Counter[str] = field(default_factory=Counter)
-    classes: OrderedDict[str, Mapping[str, str]] = field(default_factory=OrderedDict)
+    classes: OrderedDict[tuple[str, tuple[str, ...] | None], Mapping[str, str]] = field(default_factory=OrderedDict)
 
     def links(self, call: Call) -> Links:
         return Links(call.request.scope, self.public_url)

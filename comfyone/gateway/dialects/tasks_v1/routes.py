@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from typing import Any
 
 from blake3 import blake3
@@ -30,7 +29,6 @@ from comfyone.gateway.dialects.tasks_v1.records import (
     worker_response,
 )
 from comfyone.gateway.domain.jobs import TERMINAL, JobState, Task
-from comfyone.gateway.ports import JobView
 from comfyone.gateway.services.submissions import Submission
 
 __all__ = ["TASK_ROUTES"]
@@ -76,10 +74,11 @@ def _submission(call: Call, body: SubmitTaskRequest, raw: bytes) -> Submission:
 
 async def list_tasks(call: Call) -> TaskList:
     states = _states(call)
-    views = await call.services.jobs.page(
+    views, asked = await call.services.tasks.page(
         call.principal, limit=call.number("limit"), offset=call.number("offset"), states=states
     )
-    tasks = await _tasks(call, views)
+    retries = call.services.tasks.retries
+    tasks = [task_response(view, asked[view.job.id], retries) for view in views if view.job.id in asked]
     past = call.number("offset") + len(tasks)
     whole = len(tasks) == len(views) < call.number("limit") and (tasks or not call.number("offset"))
     return TaskList(tasks, past if whole else await call.services.tasks.count(call.principal, states))
@@ -106,18 +105,10 @@ async def cancel_task(call: Call) -> Message:
 
 async def _task(call: Call, job_id: str) -> TaskResponse:
     try:
-        view = await call.services.jobs.get(call.principal, job_id)
+        view, task = await call.services.tasks.get(call.principal, job_id)
     except Fault as fault:
         raise _known(fault) from fault
-    (task,) = await _tasks(call, [view])
-    return task
-
-
-async def _tasks(call: Call, views: Sequence[JobView]) -> list[TaskResponse]:
-    asked = await call.services.tasks.asked(call.principal, [view.job.id for view in views])
-    return [
-        task_response(view, asked[view.job.id], call.services.tasks.retries) for view in views if view.job.id in asked
-    ]
+    return task_response(view, task, call.services.tasks.retries)
 
 
 def _known(fault: Fault) -> Fault:
