@@ -14,7 +14,7 @@ from comfyone.gateway.domain.jobs import TERMINAL, Job, JobState
 from comfyone.gateway.domain.prompts import Listing
 from comfyone.gateway.domain.tenants import Principal, Scope
 from comfyone.gateway.ports import Blobs, Dispatch, Listed, Prompt, Session, Store, TenantDoor
-from comfyone.gateway.services.sight import NOTHING, hidden, is_far
+from comfyone.gateway.services.sight import NOTHING, hidden
 
 __all__ = ["MAX_SHOWN", "Prompts"]
 
@@ -23,6 +23,9 @@ MAX_SHOWN = 1000
 
 FEW = 64
 """Entries of the history that are read in place: fewer than a change of threads is worth."""
+
+REACH = 1000
+"""Jobs among which they are looked for there: those that wait, or are hidden, may be many more."""
 
 MAX_COUNTED = 100_000
 MAX_LISTED = 10_000
@@ -64,8 +67,14 @@ class Prompts:
         """Jobs that have ended, oldest first: from ``offset`` on, or the last ones. However many, nobody else waits."""
         principal.require(Scope.JOBS)
         most = MAX_SHOWN if limit is None else min(max(limit, 0), MAX_SHOWN)
-        look = self._store.survey if most > FEW or is_far((), offset or 0) else self._store.read
-        return await look(
+
+        def latest(session: Session) -> list[Prompt] | None:
+            found = session.prompts(principal.tenant_id).latest(most, REACH)
+            return None if found is None else _for(principal, session, found)
+
+        if offset is None and most <= FEW and (found := await self._store.read(latest)) is not None:
+            return found
+        return await self._store.survey(
             lambda session: _for(principal, session, session.prompts(principal.tenant_id).history(most, offset))
         )
 

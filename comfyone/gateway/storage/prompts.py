@@ -106,6 +106,17 @@ class SqlPrompts:
             )
         return self._all(f"SELECT id FROM jobs WHERE {_SHOWN} ORDER BY id DESC LIMIT :limit", limit=limit)[::-1]
 
+    def latest(self, limit: int, reach: int) -> list[Prompt] | None:
+        """The last of the ended jobs, oldest first; None when more than ``reach`` jobs would have to be looked at to find
+        them, most of which are not shown."""
+        beyond = self._sql.one(
+            "SELECT id FROM jobs WHERE tenant_id = :tenant ORDER BY id DESC LIMIT 1 OFFSET :reach",
+            {"tenant": self._tenant, "reach": reach},
+        )
+        statement = f"SELECT id FROM jobs WHERE {_SHOWN} AND id > :beyond ORDER BY id DESC LIMIT :limit"
+        found = self._all(statement, limit=limit, beyond=beyond[0] if beyond else "")
+        return found[::-1] if len(found) == limit or beyond is None else None
+
     def entry(self, prompt_id: str) -> Prompt | None:
         """What the history has under a prompt id."""
         return self._one(prompt_id, _SHOWN)
