@@ -132,20 +132,20 @@ class Prompts:
 
     async def empty(self, principal: Principal) -> None:
         """Takes all jobs out of the queue that have not begun."""
-        while waiting := (await self.queue(principal))[1]:
-            parts = _batches(prompt.view.job.id for prompt in waiting)
-            if not any([await self._stop(principal, part, NOT_BEGUN, _job) for part in parts]):
+        principal.require(Scope.JOBS)
+        while waiting := await self._store.read(lambda session: session.prompts(principal.tenant_id).not_begun(BATCH)):
+            if not await self._stop(principal, waiting, NOT_BEGUN, _job):
                 return  # what is left has begun meanwhile
 
     async def interrupt(self, principal: Principal, prompt_id: str | None) -> None:
         """Stops a job if it runs; without an id, whatever of the tenant's runs."""
         principal.require(Scope.JOBS)
-        placed = await self._store.read(lambda session: session.prompts(principal.tenant_id).placed(MAX_SHOWN))
+        placed = await self._store.read(lambda session: session.prompts(principal.tenant_id).stoppable(MAX_SHOWN))
         meant = [prompt for prompt in placed if prompt_id in (None, prompt.id, prompt.view.job.id)]
         running = [prompt.view.job.id for prompt in meant if self._has_begun(prompt)]
         await self._stop(principal, running, (JobState.RUNNING, JobState.DISPATCHED), _job)
 
-    def _has_begun(self, prompt: Prompt) -> bool:
+    def _has_begun(self, prompt: Listed) -> bool:
         """Whether a job runs; that may be known already and not yet written down."""
         job = prompt.view.job
         seen = None if _runs(prompt) else self._dispatch.snapshot(job.id)
@@ -231,7 +231,7 @@ def _hide(session: Session, *, tenant_id: str, prompt_ids: Sequence[str]) -> Non
     session.prompts(tenant_id).hide(prompt_ids)
 
 
-def _runs(prompt: Prompt) -> bool:
+def _runs(prompt: Prompt | Listed) -> bool:
     return prompt.view.job.state is JobState.RUNNING
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 from comfyone.errors import Fault
@@ -59,6 +60,18 @@ _ENTRIES = (
     "LEFT JOIN workflow_versions v ON v.workflow_id = j.workflow_id AND v.version = j.version "
     "LEFT JOIN job_origins o ON o.job_id = j.id WHERE j.tenant_id = ? AND j.id IN"
 )
+_SIZES = (
+    "SELECT j.id, COALESCE(LENGTH(g.graph), LENGTH(v.graph), 0) + COALESCE(LENGTH(o.extra_data), 0) "
+    "+ COALESCE(LENGTH(j.input_values), 0) FROM jobs j LEFT JOIN job_graphs g ON g.job_id = j.id "
+    "LEFT JOIN workflow_versions v ON v.workflow_id = j.workflow_id AND v.version = j.version "
+    "LEFT JOIN job_origins o ON o.job_id = j.id WHERE j.tenant_id = ? AND j.id IN"
+)
+MAX_BYTES = 32 * 1024 * 1024
+"""Of the graphs of one answer, and what came with them; so many jobs are shown as go into that."""
+
+FEW = 2
+"""Jobs that go into that, whatever they are."""
+
 _ROWS = (
     f"SELECT {_of('j', JOB)}, o.prompt_id, o.front FROM jobs j "
     "LEFT JOIN job_origins o ON o.job_id = j.id WHERE j.tenant_id = ? AND j.id IN"
@@ -96,6 +109,18 @@ class SqlPrompts:
         """The jobs that wait, the next one first."""
         return self._all(f"SELECT id FROM jobs WHERE {_WAITING} ORDER BY rank, id LIMIT :limit", limit=limit)
 
+    def stoppable(self, limit: int) -> list[Listed]:
+        """As `placed`, without their graphs."""
+        return self._listed(self._named(f"SELECT id FROM jobs WHERE {_PLACED} LIMIT :limit", limit=limit))
+
+    def not_begun(self, limit: int) -> list[str]:
+        """The ids of jobs that wait, here or on backends."""
+        return self._named(
+            f"SELECT id FROM (SELECT id FROM jobs WHERE {_WAITING} UNION ALL "
+            f"SELECT id FROM jobs WHERE {_PLACED} AND state = 'dispatched') waiting LIMIT :limit",
+            limit=limit,
+        )
+
     def history(self, limit: int, offset: int | None) -> list[Prompt]:
         """Ended jobs, oldest first: from ``offset`` on, or the last ones."""
         if offset is not None:
@@ -129,7 +154,9 @@ class SqlPrompts:
         """A page of the queue and the history, and how many jobs all pages have together: ``most`` of each kind at most, of
         those that have ended the latest."""
         ids = self._ids(listing, most)
-        shown = ids[listing.offset : listing.offset + listing.limit]
+        return self._listed(ids[listing.offset : listing.offset + listing.limit]), len(ids)
+
+    def _listed(self, shown: Sequence[str]) -> list[Listed]:
         marks = ", ".join("?" * len(shown))
         labels = metadata_of(self._sql, self._tenant, shown)
         outputs = self._outputs(shown)
@@ -138,7 +165,7 @@ class SqlPrompts:
             job, (own, front) = job_of(row[:_WIDTH]), row[_WIDTH:]
             workflow = labels.get(job.id, {}).get(WORKFLOW)
             found[job.id] = Listed(_view(job, outputs), job.id if own is None else own, bool(front), workflow)
-        return [found[job_id] for job_id in shown], len(ids)
+        return [found[job_id] for job_id in shown]
 
     def hide(self, prompt_ids: Iterable[str]) -> None:
         """Takes ended jobs out of the history; what it does not have is left out."""
@@ -166,13 +193,25 @@ class SqlPrompts:
         return found[0] if found else None
 
     def _all(self, statement: str, **values: Any) -> list[Prompt]:
-        """The jobs that a statement names, in its order."""
-        ids = [row[0] for row in self._sql.all(statement, {"tenant": self._tenant, **values})]
+        """The jobs that a statement names, in its order; the last are left out when their graphs are too large together."""
+        ids = self._within(self._named(statement, **values))
         marks = ", ".join("?" * len(ids))
         rows = self._sql.all(f"{_ENTRIES} ({marks})", (self._tenant, *ids))
         outputs = self._outputs(ids)
         found = {row[0]: _prompt(row, outputs) for row in rows}
         return [found[job_id] for job_id in ids]
+
+    def _named(self, statement: str, **values: Any) -> list[str]:
+        return [row[0] for row in self._sql.all(statement, {"tenant": self._tenant, **values})]
+
+    def _within(self, ids: list[str]) -> list[str]:
+        """As many of them as are told in one answer."""
+        if len(ids) <= FEW:
+            return ids
+        rows = self._sql.all(f"{_SIZES} ({', '.join('?' * len(ids))})", (self._tenant, *ids))
+        sizes: dict[str, int] = dict(rows)
+        totals = accumulate(sizes[job_id] for job_id in ids)
+        return ids[: max(FEW, sum(total <= MAX_BYTES for total in totals))]
 
     def _outputs(self, ids: Sequence[str]) -> Mapping[str, Sequence[Output]]:
         outputs: dict[str, list[Output]] = defaultdict(list)

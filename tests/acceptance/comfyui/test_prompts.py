@@ -65,6 +65,17 @@ def test_extra_data_that_is_nested_too_deeply_is_refused(comfyui: Native) -> Non
     comfyui.post("/interrupt")
 
 
+def test_an_answer_holds_as_many_graphs_as_are_worth_it_and_all_can_be_stopped(comfyui: Native) -> None:
+    large = {"x": "x" * 8_000_000}
+    for number in range(8):
+        comfyui.queue(slow(400 + number, 0.05), extra_data=large)
+    assert len(comfyui.get("/queue")["queue_pending"]) < 7
+    assert comfyui.get("/prompt")["exec_info"]["queue_remaining"] == 8
+    comfyui.post("/queue", {"clear": True})
+    comfyui.post("/interrupt")
+    eventually(lambda: comfyui.get("/prompt")["exec_info"]["queue_remaining"] == 0, 20)
+
+
 def test_extra_data_reaches_the_picture_and_the_history(comfyui: Native) -> None:
     extra = {"extra_pnginfo": {"workflow": {"nodes": [1, 2]}}, "api_key_comfy_org": "secret-word"}
     entry = comfyui.run(tiny(color=secrets.randbelow(1 << 24)), extra_data=extra)  # nothing that the server has kept
