@@ -89,7 +89,8 @@ class Collector:
 
     async def _output(self, item: Produced) -> Output:
         if item.file is None:
-            return Output(item.node_id, item.kind, value=msgspec.json.encode(item.value))
+            told = _server_word(item) if self._named else None
+            return Output(item.node_id, item.kind, value=msgspec.json.encode(item.value), file=told)
         blob = await self._blob(item.file)
         if blob.content is None and not self._blobs.renew(blob.hash):
             # It came hours ago, early in a long run, and has been swept as nobody's.
@@ -119,6 +120,13 @@ class Collector:
 
 def _server_file(item: Produced, file: FileRef) -> ServerFile:
     return ServerFile(item.kind, file.filename, file.subfolder, file.type, item.more, item.remarks)
+
+
+def _server_word(item: Produced) -> ServerFile | None:
+    """How the server told of a value, if it said more than a list of values."""
+    if not item.single and not item.remarks:
+        return None
+    return ServerFile(item.kind, "", "", "", remarks=item.remarks, single=item.single)
 
 
 def _seen(task: asyncio.Task[Blob]) -> None:

@@ -115,7 +115,8 @@ class FileRef:
 class Produced:
     """One thing that a node produced: a file on the server, or a value. ``kind`` is the server's word for it.
 
-    ``more`` is what else the server says of the file, ``remarks`` what it says of all the files of the node.
+    ``more`` is what else the server says of the file, ``remarks`` what it says of all that the node made. A ``single`` value
+    stood by itself, in no list.
     """
 
     node_id: str
@@ -124,6 +125,7 @@ class Produced:
     value: Any = None
     more: Mapping[str, Any] = field(default_factory=dict)
     remarks: Mapping[str, Any] = field(default_factory=dict)
+    single: bool = False
 
 
 @dataclass(frozen=True, slots=True)

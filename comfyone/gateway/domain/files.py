@@ -79,7 +79,8 @@ class Asset:
 class ServerFile:
     """How the server that made a file named it: under which word of the node's output, and where it lay.
 
-    ``more`` is what else it said of the file, ``remarks`` what it said of all the files of the node.
+    ``more`` is what else it said of the file, ``remarks`` what it said of all that the node made. Of a value there is the word
+    alone; ``single`` is one that stood there by itself, in no list.
     """
 
     key: str
@@ -88,13 +89,15 @@ class ServerFile:
     type: str
     more: Mapping[str, Any] = field(default_factory=dict)
     remarks: Mapping[str, Any] = field(default_factory=dict)
+    single: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Output:
     """One thing that a job produced. File outputs have an asset, others a value (JSON).
 
-    ``file`` is known of the files of jobs that brought their graph: only those may be asked for in the server's own words.
+    ``file`` is known of the files of jobs that brought their graph: only those may be asked for in the server's own words; and
+    of their values where the server said more than a list of them.
     """
 
     node_id: str

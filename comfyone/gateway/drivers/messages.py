@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 _REMARKS = frozenset({"animated"})
-"""Keys of a node's output that describe its files and are no output of their own."""
+"""Keys of a node's output that describe its files and are no output of their own; neither is what is empty."""
 
 _ELSEWHERE = frozenset({"filename", "subfolder", "type", "fullpath"})
 """What of a file is kept by itself; and its path on the server, which is nobody's affair."""
@@ -93,7 +93,7 @@ def _step(data: Mapping[str, Any]) -> tuple[float, float] | None:
 
 def produced_of(node_id: str, output: Mapping[str, Any]) -> Iterator[Produced]:
     """Everything in a node's ``ui`` output: files of every kind, and values (texts, numbers) as they are."""
-    remarks = {kind: output[kind] for kind in _REMARKS if kind in output}
+    remarks = {kind: items for kind, items in output.items() if kind in _REMARKS or items == []}
     for kind, items in output.items():
         if kind in _REMARKS:
             continue
@@ -103,7 +103,7 @@ def produced_of(node_id: str, output: Mapping[str, Any]) -> Iterator[Produced]:
                 more = {name: value for name, value in item.items() if name not in _ELSEWHERE}
                 yield Produced(node_id, kind, file=file, more=more, remarks=remarks)
             else:
-                yield Produced(node_id, kind, value=item)
+                yield Produced(node_id, kind, value=item, remarks=remarks, single=not isinstance(items, list))
 
 
 def where_in_queue(queue: Mapping[str, Any], prompt_id: str) -> Where:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
-from comfyone.emulator import Sandbox
+from comfyone.emulator import Sandbox, codec, routes, sockets
 from comfyone.emulator.machine import Answer, Machine
 from comfyone.errors import Fault
+from comfyone.gateway.dialects.comfyui.entries import ui_of
 from comfyone.gateway.dispatch.limits import Limits
 from comfyone.gateway.domain.jobs import Origin
 from tests.acceptance.engine.inside import Inside, open_inside
-from tests.graphs import empty, save, sleeping, tiny
+from tests.graphs import empty, save, sleeping, speaking, tiny
 
 Bodies = list[dict[str, Any]]
 
@@ -50,6 +53,22 @@ async def test_extra_data_and_targets_reach_the_server_and_only_those_targets_ru
     assert bodies[0]["extra_data"] == {"extra_pnginfo": {"workflow": {"nodes": []}}}
     assert bodies[0]["partial_execution_targets"] == ["3"]
     assert bodies[0]["client_id"].startswith("comfyone-"), "the server speaks to us, not to the caller"
+
+
+async def test_what_a_node_tells_is_kept_as_it_was_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = {"text": "hello", "images": [], "n": 5, "more": ["a", 2]}
+
+    def encode(value: Any) -> bytes:
+        return codec.encode(value).replace(b'{"text":["hello"]}', json.dumps(told).encode())
+
+    for module in (routes, sockets):
+        monkeypatch.setattr(module, "encode", encode)
+    with Sandbox() as sandbox:
+        async with open_inside(tmp_path, sandbox, limits=Limits()) as inside:
+            job_id = await inside.submit(speaking("hello"), ("1",), origin=Origin())
+            outputs = (await inside.view(job_id)).outputs
+    assert json.loads(msgspec.json.encode(ui_of(job_id, outputs))) == {"1": told}
+    assert [output.value for output in outputs] == [b'"hello"', b"5", b'"a"', b"2"]
 
 
 async def test_a_job_without_an_origin_is_sent_without_extras(tmp_path: Path, bodies: Bodies) -> None:

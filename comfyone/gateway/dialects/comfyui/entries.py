@@ -80,12 +80,14 @@ def ui_of(job_id: str, outputs: Any) -> dict[str, dict[str, Any]]:
     told: dict[str, dict[str, Any]] = {}
     for output in outputs:
         node = told.setdefault(output.node_id, {})
-        if output.asset is None:
-            node.setdefault(output.kind, []).append(msgspec.Raw(output.value or b"null"))
-        else:
+        if output.asset is not None:
             key, file = _file(job_id, output)
             node.setdefault(key, []).append(file)
-            node.update(output.file.remarks if output.file else {})
+        elif output.file and output.file.single:
+            node[output.kind] = msgspec.Raw(output.value or b"null")
+        else:
+            node.setdefault(output.kind, []).append(msgspec.Raw(output.value or b"null"))
+        node.update(output.file.remarks if output.file else {})
     return told
 
 

@@ -167,14 +167,15 @@ def test_files_keep_folder_and_type_and_values_stay_as_they_are() -> None:
         "text": ["one", {"two": 2}],
         "count": 3,
         "animated": [True],
+        "audio": [],
     }
-    remarks = {"animated": [True]}
+    remarks = {"animated": [True], "audio": []}
     assert list(produced_of("9", output)) == [
         Produced("9", "images", file=FileRef("a.png", "b", "temp"), remarks=remarks),
         Produced("9", "images", file=FileRef("c.png", "", "output"), remarks=remarks, more={"format": "x/y"}),
-        Produced("9", "text", value="one"),
-        Produced("9", "text", value={"two": 2}),
-        Produced("9", "count", value=3),
+        Produced("9", "text", value="one", remarks=remarks),
+        Produced("9", "text", value={"two": 2}, remarks=remarks),
+        Produced("9", "count", value=3, remarks=remarks, single=True),
     ]
 
 
