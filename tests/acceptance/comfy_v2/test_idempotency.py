@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import threading
+import time
 import uuid
 
+from comfyone.gateway.app import database_path
+from comfyone.gateway.domain.ids import least_id
+from comfyone.gateway.storage.sqlite import transaction
 from tests.acceptance.comfy_v2.speech import V2, Answer, reference
+from tests.acceptance.conftest import Tenant
 from tests.acceptance.engine.conftest import MakeLab
 from tests.graphs import invert_upload, node, tiny
+from tests.support.gateway import GatewayProcess
 
 
 def key(text: str | None = None) -> dict[str, str]:
@@ -81,3 +87,15 @@ def test_a_key_outlives_a_crash_and_ends_after_a_day(own_lab: MakeLab) -> None:
         backend.gateway.stop()
     backend.gateway.start()
     v2.close()
+
+
+def test_a_key_that_is_over_a_day_old_hides_no_refusal(v2: V2, shop: Tenant, gateway: GatewayProcess) -> None:
+    once = key()
+    job = v2.submitting(tiny(), once).given(201)
+    for backend in shop.get("/v1/backends").data:
+        shop.delete(f"/v1/backends/{backend['name']}")
+    v2.submitting(tiny(), once).refused(422, "idempotency_key_reuse")
+    with transaction(database_path(gateway.state)) as session:
+        old = least_id(time.time() - 25 * 3600) + job["id"][13:]
+        session.run("UPDATE idempotency_keys SET job_id = ? WHERE job_id = ?", (old, job["id"]))
+    v2.submitting(tiny(), once).refused(503, "upstream_unreachable")
