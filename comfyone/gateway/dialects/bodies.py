@@ -151,6 +151,11 @@ class Upload:
         """
         while await self._feed():
             pass
+        return self.texts
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """Those that have come so far; whole are, once ``open`` returned, those before the part."""
         return {name: text.decode("utf-8", "replace") for name, text in self._texts.items()}
 
     async def _feed(self) -> bool:

@@ -91,14 +91,19 @@ class Folders:
         where, path = Folder(folder), check_path(path)
         return await self.keep(principal, where, path, await self.receive(principal, chunks), clash)
 
-    async def receive(self, principal: Principal, chunks: AsyncIterator[bytes]) -> Blob:
-        """Takes in bytes that have no name yet; without one they are soon forgotten.
+    async def receive(self, principal: Principal, chunks: AsyncIterator[bytes], most: int | None = None) -> Blob:
+        """Takes in bytes that have no name yet, ``most`` of them; without a name they are soon forgotten.
 
         Raises:
             Fault: ``too_large``, ``quota_exceeded``.
         """
         principal.require(Scope.JOBS)
-        return await self._blobs.put(self._quota.bounded(principal, chunks), limit=self.limit)
+        limit = self.limit if most is None else min(most, self.limit)
+        return await self._blobs.put(self._quota.bounded(principal, chunks), limit=limit)
+
+    def content_of(self, blob: Blob) -> Content:
+        """The bytes that were just received, or where they are."""
+        return blob.content or self._blobs.path(blob.hash)
 
     async def keep(
         self, principal: Principal, folder: str, path: str, blob: Blob, clash: Clash = Clash.REPLACE

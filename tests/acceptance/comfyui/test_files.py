@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,9 @@ import requests
 from PIL import Image
 
 from tests.acceptance.comfyui.conftest import Native, picture, pixel
+from tests.acceptance.conftest import Tenant
 from tests.graphs import empty, invert_upload, node, save, slow, tiny
+from tests.support.gateway import GatewayProcess
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.seed("S5-18", "S5-19")
@@ -194,6 +197,26 @@ def test_a_mask_gives_a_picture_another_alpha(comfyui: Native, other: Native) ->
         assert comfyui.upload("m.png", mask, "/upload/mask", original_ref=broken).status_code in (400, 404)
     larger = picture((0, 0, 0, 77), (9, 9))
     assert comfyui.upload("m.png", larger, "/upload/mask", original_ref=reference).status_code == 415
+
+
+def test_no_mask_is_taken_in_for_a_picture_that_is_not_there(comfyui: Native) -> None:
+    field = '--b\r\nContent-Disposition: form-data; name="original_ref"\r\n\r\n{"filename": "none.png"}\r\n'
+    begun = '--b\r\nContent-Disposition: form-data; name="image"; filename="m.png"\r\n\r\nthe rest would be long'
+    headers = {"Content-Type": "multipart/form-data; boundary=b"}
+    assert comfyui.raw("POST", "/upload/mask", data=field + begun, headers=headers).status_code == 404
+
+
+def test_a_mask_is_bounded_whatever_files_may_have(tmp_path: Path) -> None:
+    """The picture is small, and what follows it in the file is not."""
+    large = picture((0, 0, 0, 77)) + bytes(65 * 1024 * 1024)
+    with GatewayProcess(tmp_path / "state") as roomy:
+        native = Native(Tenant(roomy))
+        native.upload("a.png", picture())
+        reference = json.dumps({"filename": "a.png", "type": "input"})
+        asked = {"original_ref": reference}
+        assert native.upload("m.png", large[:-2_000_000], "/upload/mask", **asked).status_code == 200
+        assert native.upload("m.png", large, "/upload/mask", **asked).status_code == 413
+        assert native.upload("m.png", large).status_code == 200
 
 
 def test_a_picture_of_a_job_that_still_runs_can_be_seen(comfyui: Native, other: Native) -> None:

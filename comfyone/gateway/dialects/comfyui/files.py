@@ -23,6 +23,9 @@ __all__ = ["FILE_ROUTES"]
 
 FIELDS = ("type", "subfolder", "overwrite", "original_ref")
 _FOLDERS = ("input", "output", "temp")
+MAX_MASK = 64 * 1024 * 1024
+"""Bytes of a mask: its picture has no more pixels than are worked on."""
+
 _NAMED = {"Cache-Control": "private, no-cache"}
 """A name can be given to other bytes, so whoever keeps a file asks whether it is still that one."""
 
@@ -102,23 +105,28 @@ async def upload_image(call: Call) -> Any:
 
 async def upload_mask(call: Call) -> Any:
     """A picture that the tenant has, with the alpha of the one that is sent."""
-    upload = await _opened(call)
-    mask = b"".join([chunk async for chunk in _bounded(upload.chunks(), call.services.folders.limit)])
+    upload = await _opened(call, MAX_MASK)
+    if "original_ref" in upload.texts:
+        await _original(call, upload.texts)  # so that no mask is taken in for one that is not there
+    mask = await call.services.folders.receive(call.principal, upload.chunks(), MAX_MASK)
     fields = await upload.rest()
     folder, path = _target(upload.filename, fields)
-    reference = decode(fields.get("original_ref", "{}").encode(), dict[str, str])
-    original = await _open(
-        call, _reference(reference.get("filename"), reference.get("subfolder", ""), reference.get("type", "output"))
-    )
-    picture = await drawn(partial(masked, original[1], mask))
+    picture = await drawn(partial(masked, await _original(call, fields), call.services.folders.content_of(mask)))
     if picture is None:
         raise Fault("wrong_file_type", "the original or the mask is no picture, or they differ in size", field="image")
     blob = await call.services.folders.receive(call.principal, _once(picture[0]))
     return _told(folder, await call.services.folders.keep(call.principal, folder, path, blob, _clash(fields)))
 
 
-async def _opened(call: Call) -> Upload:
-    upload = Upload(call.request, "image", call.services.folders.limit, FIELDS)
+async def _original(call: Call, fields: dict[str, str]) -> Content:
+    named = decode(fields.get("original_ref", "{}").encode(), dict[str, str])
+    reference = _reference(named.get("filename"), named.get("subfolder", ""), named.get("type", "output"))
+    return (await _open(call, reference))[1]
+
+
+async def _opened(call: Call, most: int | None = None) -> Upload:
+    limit = call.services.folders.limit
+    upload = Upload(call.request, "image", limit if most is None else min(most, limit), FIELDS)
     await call.services.files.expect(call.principal, upload.least_size)
     await upload.open()
     return upload
@@ -138,15 +146,6 @@ def _clash(fields: dict[str, str]) -> Clash:
 
 def _told(folder: Folder, file: Any) -> dict[str, str]:
     return {"name": file.name, "subfolder": file.subfolder, "type": folder}
-
-
-async def _bounded(chunks: AsyncIterator[bytes], most: int) -> AsyncIterator[bytes]:
-    size = 0
-    async for chunk in chunks:
-        size += len(chunk)
-        if size > most:
-            raise Fault("too_large", f"the file is larger than {most:,} bytes", field="image")
-        yield chunk
 
 
 async def _once(content: bytes) -> AsyncIterator[bytes]:
