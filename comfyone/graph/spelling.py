@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from heapq import nlargest
 from typing import Any
 
-__all__ = ["nearest", "or_nearest", "plain_path", "shown"]
+__all__ = ["Nearest", "Speller", "nearest", "or_nearest", "plain_path", "shown"]
 
 _MOST = 3
 _FARTHEST = 0.6
 _CLOSELY = 300
 _LONGEST = 500
 """Characters of a name; what is longer is a text, and comparing texts takes minutes."""
+
+
+Nearest = Callable[[str, Iterable[Any]], tuple[str, ...]]
+"""See `nearest`."""
 
 
 def plain_path(name: str) -> str:
@@ -37,6 +41,19 @@ def nearest(name: str, known: Iterable[Any]) -> tuple[str, ...]:
     for near in get_close_matches(wanted, _alike(wanted, names_alone), n=_MOST, cutoff=_FARTHEST):
         found += folded[near]
     return tuple(dict.fromkeys(found))[:_MOST]
+
+
+class Speller:
+    """`nearest` for the first names of many, and nothing for the others: to look for thousands would take minutes."""
+
+    def __init__(self, most: int = 20) -> None:
+        self._left = most
+
+    def __call__(self, name: str, known: Iterable[Any]) -> tuple[str, ...]:
+        if self._left == 0:
+            return ()
+        self._left -= 1
+        return nearest(name, known)
 
 
 def or_nearest(suggestions: Iterable[Any]) -> str:

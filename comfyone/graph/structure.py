@@ -10,7 +10,7 @@ from typing import Any
 
 from comfyone.errors import ValidationError
 from comfyone.graph.document import UI_FORMAT, Graph, Problem, check_shape, kind_of, links_of
-from comfyone.graph.spelling import nearest, shown
+from comfyone.graph.spelling import Nearest, Speller, shown
 
 __all__ = [
     "GraphError",
@@ -110,11 +110,12 @@ def _is_node(value: Any) -> bool:
 
 def check_links(graph: Graph) -> list[Problem]:
     """What is wrong with the links of a graph whose nodes have their shape: dangling, half-written, in a circle."""
+    near = Speller()
     problems = [
         problem
         for node_id, node in graph.items()
         for name, value in node["inputs"].items()
-        if isinstance(value, list) and (problem := check_link(graph, node_id, name, value))
+        if isinstance(value, list) and (problem := check_link(graph, node_id, name, value, near))
     ]
     return problems + check_cycles(graph)
 
@@ -124,7 +125,7 @@ def check_cycles(graph: Graph) -> list[Problem]:
     return [_cycle_problem(cycle) for cycle in find_cycles(graph)]
 
 
-def check_link(graph: Graph, node_id: str, name: str, value: list[Any]) -> Problem | None:
+def check_link(graph: Graph, node_id: str, name: str, value: list[Any], nearest: Nearest) -> Problem | None:
     """What is wrong with a link as such. ComfyUI reads every list as a link, whatever it was meant to be."""
     where = label(graph, node_id, name)
 

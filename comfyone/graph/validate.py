@@ -10,15 +10,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 from comfyone.graph.catalog import Catalog, InputSpec, NodeClass, read_catalog
-from comfyone.graph.document import Graph, Problem, is_link, links_of, needed_by
-from comfyone.graph.spelling import nearest, or_nearest
+from comfyone.graph.document import Graph, Problem, is_link, needed_by
+from comfyone.graph.reach import sources_of
+from comfyone.graph.spelling import Speller, or_nearest
 from comfyone.graph.structure import check_cycles, check_link, check_links, check_usable, label
 from comfyone.graph.values import check_value, types_fit
 
 __all__ = ["errors_of", "validate"]
+
+MAX_CAUSES = 20
+"""Nodes that a message names as the cause why an output is left out; the rest is counted."""
 
 
 def validate(graph: Any, object_info: Mapping[str, Any] | Catalog | None = None) -> list[Problem]:
@@ -48,6 +53,7 @@ class _Check:
 
     def __init__(self, graph: Graph, catalog: Catalog) -> None:
         self._graph, self._catalog = graph, catalog
+        self._nearest, self._nearest_class = Speller(), Speller()
         self._outputs = [node_id for node_id in graph if self._is_output(node_id)]
         self._used = needed_by(graph, *self._outputs)
 
@@ -75,7 +81,7 @@ class _Check:
         near_of: dict[str, tuple[str, ...]] = {}
         for node_id, node in self._graph.items():
             if (name := node["class_type"]) not in self._catalog:
-                near = near_of[name] = near_of[name] if name in near_of else nearest(name, self._catalog)
+                near = near_of[name] = near_of[name] if name in near_of else self._nearest_class(name, self._catalog)
                 message = f"node '{node_id}' is of class '{name}', which the server doesn't have{or_nearest(near)}"
                 yield Problem(message, node_id, suggestions=near)
 
@@ -96,11 +102,13 @@ class _Check:
         if node_class is not None and spec is None:
             yield from self._unknown_input(node_id, node_class, name, value)
         elif isinstance(value, list):
-            problem = check_link(self._graph, node_id, name, value) or self._link(node_id, spec, name, value)
+            problem = check_link(self._graph, node_id, name, value, self._nearest) or self._link(
+                node_id, spec, name, value
+            )
             if problem:
                 yield problem
         elif spec is not None:
-            yield from check_value(spec, value, label(self._graph, node_id, name), node_id)
+            yield from check_value(spec, value, label(self._graph, node_id, name), node_id, self._nearest)
 
     def _link(self, node_id: str, spec: InputSpec | None, name: str, value: list[Any]) -> Problem | None:
         source, index = value
@@ -125,13 +133,13 @@ class _Check:
                 yield [source, index]
 
     def _unknown_input(self, node_id: str, node_class: NodeClass, name: str, value: Any) -> Iterator[Problem]:
-        if is_link(value) and (problem := check_link(self._graph, node_id, name, value)):
+        if is_link(value) and (problem := check_link(self._graph, node_id, name, value, self._nearest)):
             # not looked at before the run, but in it; 0.3.75 then works no more until it is started again
             yield replace(problem, message=f"{problem.message}. ComfyUI takes this, and its worker breaks on it")
             return
         parent = node_class.input(name.partition(".")[0])
         if name not in node_class.hidden and (parent is None or not parent.dynamic):
-            near = nearest(name, node_class.inputs)
+            near = self._nearest(name, node_class.inputs)
             text = f"{label(self._graph, node_id, name)} is none of its class, and is not looked at{or_nearest(near)}"
             yield Problem(text, node_id, name, "warning", near)
 
@@ -144,27 +152,14 @@ class _Check:
     def _dropped(self, found: list[Problem]) -> Iterator[Problem]:
         """The outputs that the server would leave out without a word, since others can run."""
         spoilt = {problem.node_id for problem in errors_of(found) if problem.node_id is not None}
-        reached = self._fed_by(spoilt)
-        failing = [output for output in self._outputs if output in reached]
+        sources = sources_of(self._graph, sorted(spoilt))
+        failing = [output for output in self._outputs if output in sources]
         if len(failing) == len(self._outputs):
             return  # it refuses the whole, and says why
         for output in failing:
-            causes = sorted(spoilt & needed_by(self._graph, output))
+            causes = list(islice(sources[output], MAX_CAUSES))
             because = "it" if causes == [output] else ", ".join(label(self._graph, cause) for cause in causes)
+            more = len(sources[output]) - len(causes)
+            because += f" and {more} more" if more else ""
             text = f"{label(self._graph, output)} would be left out without a word, since {because} can't run"
             yield Problem(text, output)
-
-    def _fed_by(self, node_ids: Iterable[str]) -> set[str]:
-        """Nodes, and all that need them."""
-        takers: dict[str, list[str]] = {}
-        for node_id, node in self._graph.items():
-            for _, source, _ in links_of(node):
-                takers.setdefault(source, []).append(node_id)
-        reached: set[str] = set()
-        waiting = list(node_ids)
-        while waiting:
-            node_id = waiting.pop()
-            if node_id not in reached:
-                reached.add(node_id)
-                waiting += takers.get(node_id, [])
-        return reached

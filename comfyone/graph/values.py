@@ -12,7 +12,7 @@ from typing import Any
 
 from comfyone.graph.catalog import ANY, COMBO, InputSpec, OutputSpec
 from comfyone.graph.document import Problem, kind_of
-from comfyone.graph.spelling import nearest, or_nearest, plain_path, shown
+from comfyone.graph.spelling import Nearest, or_nearest, plain_path, shown
 
 __all__ = ["check_value", "spelled", "types_fit", "value_of"]
 
@@ -58,7 +58,7 @@ def spelled(spec: InputSpec, value: Any) -> Any:
     return next((each for each in spec.choices if isinstance(each, str) and plain_path(each) == plain), value)
 
 
-def check_value(spec: InputSpec, value: Any, where: str, node_id: str) -> Iterator[Problem]:
+def check_value(spec: InputSpec, value: Any, where: str, node_id: str, nearest: Nearest) -> Iterator[Problem]:
     """What is wrong with a value that is no link.
 
     Args:
@@ -88,7 +88,7 @@ def check_value(spec: InputSpec, value: Any, where: str, node_id: str) -> Iterat
         value = converted
     yield from (error(*found) for found in _limits(spec, value))
     if not spec.dynamic and spec.choices is not None:
-        yield from _check_choice(spec, value, error, warning)
+        yield from _check_choice(spec, value, nearest, error, warning)
 
 
 def _doubt(kind: str, value: Any, converted: Any) -> tuple[Any, ...] | None:
@@ -122,7 +122,7 @@ def _limits(spec: InputSpec, value: Any) -> Iterator[tuple[Any, ...]]:
             return
 
 
-def _check_choice(spec: InputSpec, value: Any, error: Report, warning: Report) -> Iterator[Problem]:
+def _check_choice(spec: InputSpec, value: Any, nearest: Nearest, error: Report, warning: Report) -> Iterator[Problem]:
     choices = spec.choices or ()
     for each in value if spec.multiselect and isinstance(value, list) else [value]:
         if each in choices:
@@ -133,7 +133,7 @@ def _check_choice(spec: InputSpec, value: Any, error: Report, warning: Report) -
                 f"is {each!r}, which this server writes {own!r}; a plain ComfyUI takes no other spelling", own
             )
         elif not (spec.uploads and _may_be_elsewhere(each)):
-            yield error(*_no_choice(spec, each))
+            yield error(*_no_choice(spec, each, nearest))
 
 
 def _may_be_elsewhere(value: Any) -> bool:
@@ -141,7 +141,7 @@ def _may_be_elsewhere(value: Any) -> bool:
     return isinstance(value, str) and ("/" in plain_path(value) or value.endswith(("[input]", "[output]", "[temp]")))
 
 
-def _no_choice(spec: InputSpec, value: Any) -> tuple[Any, ...]:
+def _no_choice(spec: InputSpec, value: Any, nearest: Nearest) -> tuple[Any, ...]:
     choices = spec.choices or ()
     if spec.uploads:
         near = nearest(value, choices) if isinstance(value, str) else ()

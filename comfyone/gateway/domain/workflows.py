@@ -12,7 +12,7 @@ from typing import Any
 from comfyone.errors import Fault
 from comfyone.gateway.domain.addresses import is_remote
 from comfyone.gateway.domain.files import parse_asset_path
-from comfyone.graph.document import Graph, Problem, check_classes, check_graph
+from comfyone.graph.document import Graph, Problem, check_classes, check_graph, is_deeper
 
 __all__ = [
     "InputSpec",
@@ -20,6 +20,7 @@ __all__ = [
     "Values",
     "Workflow",
     "check_declaration",
+    "check_extent",
     "check_nodes",
     "check_raw_graph",
     "check_values",
@@ -29,6 +30,10 @@ __all__ = [
 
 MAX_STRING = 200_000
 """Longest text that an input takes, in characters: far beyond any prompt, far below what hurts."""
+
+MAX_NODES = 20_000
+MAX_LEVELS = 100
+"""Arrays and objects within each other in a graph: what is read, changed and written again must not go deeper."""
 
 Values = dict[str, dict[str, Any]]
 """Node id → input name → value."""
@@ -88,12 +93,27 @@ def unknown_workflow(key: str, version: int | None = None) -> Fault:
     return Fault("not_found", f"no {which} '{key}'", field="workflow_id")
 
 
+def check_extent(graph: Any, *, field: str = "workflow", slug: str = "invalid_graph") -> None:
+    """Checks, before anything else, that a graph, or a part of one, is not so large that to look at it would hold up others.
+
+    Raises:
+        Fault: ``slug``.
+    """
+    if isinstance(graph, dict) and len(graph) > MAX_NODES:
+        raise Fault(
+            "invalid_graph", f"the graph has {len(graph):,} nodes, at most {MAX_NODES:,} are taken", field=field
+        )
+    if is_deeper(graph, MAX_LEVELS):
+        raise Fault(slug, f"it is nested more than {MAX_LEVELS} levels deep", field=field)
+
+
 def check_declaration(graph: Any, inputs: Sequence[InputSpec], outputs: Sequence[str]) -> None:
     """Checks a workflow before it is stored.
 
     Raises:
         Fault: ``invalid_graph``, naming the first thing that is wrong and counting the rest.
     """
+    check_extent(graph)
     problems = check_graph(graph)
     if not problems:
         problems = [problem for spec in inputs for problem in _check_spec(graph, spec)]
@@ -117,6 +137,7 @@ def check_raw_graph(graph: Any, outputs: Sequence[str], values: Values) -> None:
         Fault: ``invalid_graph``, or ``invalid_input``.
     """
     check_declaration(graph, (), outputs)
+    check_extent(values, field="inputs", slug="invalid_input")
     for node_id in values:
         if node_id not in graph:
             raise Fault(

@@ -25,6 +25,7 @@ from comfyone.gateway.domain.workflows import (
     InputType,
     Values,
     Workflow,
+    check_extent,
     check_raw_graph,
     check_values,
     named_values,
@@ -181,6 +182,7 @@ class Submissions:
             raise Fault("no_backend", "no backend is registered")
         backend = await self._catalog.backend(tenant_id, submission.backend) if submission.backend else None
         workflow = None
+        check_extent(submission.named, field="inputs", slug="invalid_input")
         if submission.workflow:
             workflow, graph = await self._catalog.workflow(tenant_id, submission.workflow)
             if not principal.may_run(workflow.name):

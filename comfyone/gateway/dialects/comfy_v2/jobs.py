@@ -35,6 +35,7 @@ from comfyone.gateway.dialects.comfy_v2.statuses import STATUSES, standings_of
 from comfyone.gateway.dialects.routing import Call, Query, Route
 from comfyone.gateway.domain.files import Asset, asset_path
 from comfyone.gateway.domain.jobs import TERMINAL
+from comfyone.gateway.domain.workflows import check_extent
 from comfyone.gateway.services.submissions import Submission
 
 __all__ = ["JOB_ROUTES", "V2JobBody", "engine_priority"]
@@ -218,6 +219,7 @@ def _workflow_of(body: dict[str, Any]) -> dict[str, Any]:
         raise Refusal(422, "invalid_workflow", "workflow is not an object of nodes, or has none")
     if isinstance(workflow.get("nodes"), list) and "links" in workflow:
         raise Refusal(422, "workflow_format_ui", "this is the editor's format; export the workflow in API format")
+    check_extent(workflow)
     return workflow
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from blake3 import blake3
@@ -20,10 +22,13 @@ from comfyone.gateway.domain.ids import made_at
 from comfyone.gateway.domain.jobs import Origin
 from comfyone.gateway.domain.prompts import WORKFLOW, workflow_of
 from comfyone.gateway.domain.tenants import Scope
-from comfyone.gateway.domain.workflows import Values
+from comfyone.gateway.domain.workflows import Values, check_extent
 from comfyone.gateway.services.submissions import Submission
 
 __all__ = ["PROMPT_ROUTES"]
+
+MANY = 500
+"""Nodes of a graph that is judged aside, so that nobody waits meanwhile."""
 
 _codec = ComfyUICodec()
 _FAULTS = (
@@ -63,12 +68,14 @@ async def _submit(call: Call) -> Response:
     if not bytes(body.prompt):
         return _refused(Verdict(refusal("no_prompt", "No prompt provided", "No prompt provided")))
     graph: Any = decode(bytes(body.prompt), Any)
+    check_extent(graph, field="prompt")
     catalog = await call.services.node_info.catalog(call.principal)
     if error := misshapen(graph, catalog):
         return _refused(Verdict(error))
     values, unresolved = await call.services.folders.values(call.principal, graph)
     found = {(node_id, name) for node_id, inputs in values.items() for name in inputs}
-    verdict = judge(graph, catalog, body.partial_execution_targets, found, unresolved)
+    judged = partial(judge, graph, catalog, body.partial_execution_targets, found, unresolved)
+    verdict = judged() if len(graph) < MANY else await asyncio.to_thread(judged)
     if verdict.error:
         return _refused(verdict)
     origin = _origin(body, verdict)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from comfyone.errors import Fault
 from comfyone.gateway.services.folders import Unresolved
 from comfyone.graph.catalog import COMBO, Catalog, InputSpec
-from comfyone.graph.document import Graph, Problem, is_link, needed_by
+from comfyone.graph.document import Graph, Problem, is_link
+from comfyone.graph.reach import sources_of
 from comfyone.graph.structure import check_cycles
 from comfyone.graph.validate import errors_of, validate
 
@@ -19,7 +21,7 @@ LONG_LIST = 20
 """Choices past which a list is counted and not told."""
 
 MAX_ERRORS = 200
-"""Nodes whose errors are told."""
+"""Nodes whose errors are told, and outputs that need each."""
 
 _CONVERSIONS = {"INT": int, "FLOAT": float, "STRING": str, "BOOLEAN": bool}
 
@@ -67,7 +69,8 @@ def judge(
     if catalog is None:
         return Verdict(outputs=tuple(targets or ()))
     outputs = [node_id for node_id, node in graph.items() if catalog[node["class_type"]].output_node]
-    outputs = outputs if targets is None else [node_id for node_id in outputs if node_id in targets]
+    wanted = graph.keys() if targets is None else set(targets)
+    outputs = [node_id for node_id in outputs if node_id in wanted]
     if not outputs:
         return Verdict(refusal("prompt_no_outputs", "Prompt has no outputs"))
     files = {*found, *((one.node_id, one.input) for one in unresolved)}
@@ -121,22 +124,20 @@ def _weigh(graph: Graph, outputs: Sequence[str], errors: dict[str, list[Error]])
     if not errors:
         return Verdict(outputs=tuple(outputs))
     node_errors: dict[str, Any] = {}
-    good, details = [], list[str]()
+    concerned = sources_of(graph, sorted(errors))
+    good = [output for output in outputs if output not in concerned]
     for output in outputs:
-        concerned = [node_id for node_id in needed_by(graph, output) if node_id in errors]
-        if not concerned:
-            good.append(output)
-        for node_id in sorted(concerned)[:MAX_ERRORS]:
-            told = node_errors.setdefault(
-                node_id,
-                {"errors": errors[node_id], "dependent_outputs": [], "class_type": graph[node_id]["class_type"]},
-            )
-            told["dependent_outputs"].append(output)
-        details += [f"{error['message']}: {error['details']}" for error in errors.get(output, ())]
+        for node_id in islice(concerned.get(output, ()), MAX_ERRORS):
+            if node_id not in node_errors and len(node_errors) < MAX_ERRORS:
+                told = {"errors": errors[node_id], "dependent_outputs": []}
+                node_errors[node_id] = {**told, "class_type": graph[node_id]["class_type"]}
+            if node_id in node_errors and len(node_errors[node_id]["dependent_outputs"]) < MAX_ERRORS:
+                node_errors[node_id]["dependent_outputs"].append(output)
+    details = [f"{error['message']}: {error['details']}" for output in outputs for error in errors.get(output, ())]
     if good:
         return Verdict(None, node_errors, tuple(good))
     failed = "Prompt outputs failed validation"
-    return Verdict(refusal("prompt_outputs_failed_validation", failed, "\n".join(details)), node_errors)
+    return Verdict(refusal("prompt_outputs_failed_validation", failed, "\n".join(details[:MAX_ERRORS])), node_errors)
 
 
 def _no_file(one: Unresolved) -> Error:
