@@ -30,8 +30,8 @@ _BYTES = (
 )
 _BYTES_AFTER = _BYTES.replace(":tenant", ":tenant AND created_at > :after")
 
-MAX_UPLOADS = 10_000
-"""Files that a tenant may have uploaded, or given a name."""
+MAX_NAMES = 1000
+"""Names that a tenant may give one content; how much there is of all, the quota bounds."""
 
 
 class SqlTenantFiles:
@@ -66,10 +66,10 @@ class SqlTenantFiles:
         """The asset; or the one the tenant has already with this content and name, kept as long as the longer of the two.
 
         Raises:
-            Fault: ``quota_exceeded`` for an upload when there are `MAX_UPLOADS`.
+            Fault: ``quota_exceeded`` for an upload of a content that has `MAX_NAMES`.
         """
         if uploaded:
-            self._check_uploads(asset)
+            self._check_names(asset)
         row = self._sql.one(
             _NEW_ASSET,
             (
@@ -89,14 +89,12 @@ class SqlTenantFiles:
         assert row is not None
         return asset_of(row)
 
-    def _check_uploads(self, asset: Asset) -> None:
-        """Whoever uploads the same again has no more files than before."""
-        uploads = "SELECT 1 FROM assets WHERE tenant_id = ? AND uploaded = 1"
-        row = self._sql.one(f"SELECT COUNT(*) FROM ({uploads} LIMIT ?)", (self._tenant, MAX_UPLOADS))
-        if row and row[0] >= MAX_UPLOADS:
-            known = self._sql.one(f"{uploads} AND hash = ? AND name = ?", (self._tenant, asset.hash, asset.name))
-            if known is None:
-                raise Fault("quota_exceeded", f"this tenant has {MAX_UPLOADS:,} uploads already", field="file")
+    def _check_names(self, asset: Asset) -> None:
+        """Whoever uploads the same again has no more names than before."""
+        names = "SELECT 1 FROM assets WHERE hash = ? AND tenant_id = ?"
+        row = self._sql.one(f"SELECT COUNT(*) FROM ({names} LIMIT ?)", (asset.hash, self._tenant, MAX_NAMES))
+        if row and row[0] >= MAX_NAMES and not self.holds(asset.hash, asset.name):
+            raise Fault("quota_exceeded", f"this content has {MAX_NAMES:,} names already", field="file")
 
     def holds(self, hash: str, name: str | None = None) -> bool:
         """Whether the tenant has a file of this content, under this name if one is given."""
