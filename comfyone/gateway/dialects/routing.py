@@ -18,7 +18,22 @@ from comfyone.gateway.domain.tenants import Principal
 from comfyone.gateway.domain.tenants import Scope as TenantScope
 from comfyone.gateway.services.accounts import Authenticator
 
-__all__ = ["Call", "Codec", "Dialect", "Query", "Route", "Schema"]
+__all__ = ["GRAPH_FAULTS", "Call", "Codec", "Dialect", "Query", "Route", "Schema", "refusal_headers"]
+
+GRAPH_FAULTS = (
+    "invalid_graph",
+    "invalid_input",
+    "asset_unknown",
+    "class_forbidden",
+    "scope_missing",
+    "no_backend",
+    "idempotency_mismatch",
+    "queue_full",
+    "rate_limited",
+    "budget_spent",
+    "quota_exceeded",
+)
+"""Why a graph is not taken, in whatever words it comes."""
 
 MAX_NUMBER = 2**53
 """The largest number that a query means, where nothing smaller is said: no count comes near it, and the state can hold it."""
@@ -164,3 +179,9 @@ class Dialect:
     prefixes: tuple[str, ...] = ()
     sockets: Mapping[str, Callable[[WebSocket], Awaitable[None]]] = field(default_factory=dict)
     compressed: bool = False
+
+
+def refusal_headers(fault: Fault, status: int, scheme: str = "Bearer") -> dict[str, str]:
+    """The header fields of a refusal that are the same in all dialects: when to come again, and how to say who one is."""
+    headers = {} if fault.retry_after is None else {"Retry-After": str(max(1, round(fault.retry_after)))}
+    return {**headers, "WWW-Authenticate": f'{scheme} realm="comfyone"'} if status == 401 else headers

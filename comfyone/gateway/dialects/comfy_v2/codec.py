@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from comfyone.errors import Fault
 from comfyone.gateway.dialects.comfy_v2.faults import Refusal, code_of, status_of
-from comfyone.gateway.dialects.routing import Schema
+from comfyone.gateway.dialects.routing import Schema, refusal_headers
 
 __all__ = ["V2Codec"]
 
@@ -39,10 +39,7 @@ class V2Codec:
         error = {"code": code_of(fault), "message": _message(fault, status), "details": details}
         response = Response(_encoder.encode({"error": error}), status, media_type="application/json")
         response.headers["X-Comfy-Request-Id"] = request_id
-        if fault.retry_after is not None and status in (429, 503):
-            response.headers["Retry-After"] = str(max(1, round(fault.retry_after)))
-        if status == 401:
-            response.headers["WWW-Authenticate"] = 'Bearer realm="comfyone"'
+        response.headers.update(refusal_headers(fault, status))
         return response
 
     def success_schema(self, data: Schema) -> Schema:

@@ -32,7 +32,7 @@ from comfyone.gateway.dialects.comfy_v2.references import References
 from comfyone.gateway.dialects.comfy_v2.results import parse_result_id
 from comfyone.gateway.dialects.comfy_v2.site import site_of
 from comfyone.gateway.dialects.comfy_v2.statuses import STATUSES, standings_of
-from comfyone.gateway.dialects.routing import Call, Query, Route
+from comfyone.gateway.dialects.routing import GRAPH_FAULTS, Call, Query, Route
 from comfyone.gateway.domain.files import Asset, asset_path
 from comfyone.gateway.domain.jobs import TERMINAL
 from comfyone.gateway.domain.workflows import check_extent
@@ -146,19 +146,6 @@ _LIST_QUERY = (
     Query("status", f"only jobs of these statuses, with commas between: {', '.join(STATUSES)}"),
     Query("metadata[key]", "only jobs with this label; up to three keys"),
 )
-_SUBMIT_FAULTS = (
-    "invalid_graph",
-    "invalid_input",
-    "asset_unknown",
-    "class_forbidden",
-    "scope_missing",
-    "no_backend",
-    "idempotency_mismatch",
-    "queue_full",
-    "rate_limited",
-    "budget_spent",
-    "quota_exceeded",
-)
 
 
 def engine_priority(wished: int) -> int:
@@ -271,7 +258,7 @@ JOB_ROUTES = (
         V2JobBody,
         V2Job,
         status=201,
-        faults=_SUBMIT_FAULTS,
+        faults=GRAPH_FAULTS,
     ),
     Route("GET", "/api/v2/jobs", list_jobs, "Jobs, newest first", answer=V2JobPage, query=_LIST_QUERY),
     Route("GET", "/api/v2/jobs/{id}", get_job, "A job", answer=V2Job, faults=("not_found",)),

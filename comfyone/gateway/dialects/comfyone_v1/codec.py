@@ -8,7 +8,7 @@ import msgspec
 from starlette.responses import Response
 
 from comfyone.errors import FAULTS, Fault
-from comfyone.gateway.dialects.routing import Schema
+from comfyone.gateway.dialects.routing import Schema, refusal_headers
 
 __all__ = ["ENVELOPE_CODES", "V1Codec", "code_of"]
 
@@ -52,10 +52,7 @@ class V1Codec:
         if fault.field:
             body["field"] = _short(fault.field)
         response = Response(_encoder.encode(body), fault.status, media_type="application/json")
-        if fault.retry_after is not None:
-            response.headers["Retry-After"] = str(max(1, round(fault.retry_after)))
-        if fault.status == 401:
-            response.headers["WWW-Authenticate"] = 'Bearer realm="comfyone"'
+        response.headers.update(refusal_headers(fault, fault.status))
         return response
 
     def success_schema(self, data: Schema) -> Schema:

@@ -40,7 +40,7 @@ from comfyone.gateway.dialects.comfyone_v1.usage import USAGE_ROUTES
 from comfyone.gateway.dialects.comfyone_v1.webhooks import WEBHOOK_ROUTES
 from comfyone.gateway.dialects.downloads import file_response
 from comfyone.gateway.dialects.moments import moment
-from comfyone.gateway.dialects.routing import Call, Query, Route
+from comfyone.gateway.dialects.routing import GRAPH_FAULTS, Call, Query, Route
 from comfyone.gateway.dialects.sse import event_stream
 from comfyone.gateway.domain.jobs import JobState
 from comfyone.gateway.ports import JobView
@@ -348,20 +348,7 @@ ROUTES = (
         GraphPrompt,
         Accepted,
         query=(WAIT,),
-        faults=(
-            "not_found",
-            "invalid_graph",
-            "invalid_input",
-            "asset_unknown",
-            "class_forbidden",
-            "scope_missing",
-            "no_backend",
-            "idempotency_mismatch",
-            "queue_full",
-            "rate_limited",
-            "budget_spent",
-            "quota_exceeded",
-        ),
+        faults=("not_found", *GRAPH_FAULTS),
     ),
     Route(
         "POST",

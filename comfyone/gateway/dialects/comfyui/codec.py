@@ -8,7 +8,7 @@ import msgspec
 from starlette.responses import PlainTextResponse, Response
 
 from comfyone.errors import FAULTS, Fault
-from comfyone.gateway.dialects.routing import Schema
+from comfyone.gateway.dialects.routing import Schema, refusal_headers
 
 __all__ = ["ComfyUICodec", "json_answer"]
 
@@ -35,10 +35,7 @@ class ComfyUICodec:
     def failure(self, fault: Fault, request_id: str) -> Response:
         status = self.status(fault.slug)
         response = PlainTextResponse(f"{status}: {fault.message[:MAX_TEXT]}", status)
-        if fault.retry_after is not None:
-            response.headers["Retry-After"] = str(max(1, round(fault.retry_after)))
-        if status == 401:
-            response.headers["WWW-Authenticate"] = 'Basic realm="comfyone"'
+        response.headers.update(refusal_headers(fault, status, "Basic"))
         return response
 
     def success_schema(self, data: Schema) -> Schema:

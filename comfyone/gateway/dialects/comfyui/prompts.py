@@ -17,7 +17,7 @@ from comfyone.gateway.dialects.comfyui.codec import ComfyUICodec, json_answer
 from comfyone.gateway.dialects.comfyui.entries import number_of, queue_entry, told
 from comfyone.gateway.dialects.comfyui.refusals import Verdict, judge, misshapen, refusal, refusal_of
 from comfyone.gateway.dialects.comfyui.tables import native
-from comfyone.gateway.dialects.routing import Call
+from comfyone.gateway.dialects.routing import GRAPH_FAULTS, Call, refusal_headers
 from comfyone.gateway.domain.ids import made_at
 from comfyone.gateway.domain.jobs import Origin
 from comfyone.gateway.domain.prompts import WORKFLOW, workflow_of
@@ -31,20 +31,7 @@ MANY = 500
 """Nodes of a graph that is judged aside, so that nobody waits meanwhile."""
 
 _codec = ComfyUICodec()
-_FAULTS = (
-    "invalid_graph",
-    "invalid_input",
-    "asset_unknown",
-    "class_forbidden",
-    "scope_missing",
-    "no_backend",
-    "conflict",
-    "idempotency_mismatch",
-    "queue_full",
-    "rate_limited",
-    "budget_spent",
-    "quota_exceeded",
-)
+_FAULTS = (*GRAPH_FAULTS, "conflict")
 
 
 async def get_prompt(call: Call) -> Any:
@@ -57,7 +44,7 @@ async def post_prompt(call: Call) -> Response:
         return await _submit(call)
     except Fault as fault:
         response = json_answer({"error": refusal_of(fault), "node_errors": {}}, _codec.status(fault.slug))
-        response.headers.update({**fault.headers, **_retry(fault)})
+        response.headers.update({**fault.headers, **refusal_headers(fault, response.status_code, "Basic")})
         return response
 
 
@@ -116,10 +103,6 @@ def _remembered(origin: Origin) -> dict[str, str]:
     """What the list of jobs is asked by, and ought not look for in every prompt's extra data."""
     workflow_id = workflow_of(origin.extra_data)
     return {} if workflow_id is None else {WORKFLOW: workflow_id}
-
-
-def _retry(fault: Fault) -> dict[str, str]:
-    return {} if fault.retry_after is None else {"Retry-After": str(max(1, round(fault.retry_after)))}
 
 
 async def get_queue(call: Call) -> Any:

@@ -9,7 +9,7 @@ import msgspec
 from starlette.responses import Response
 
 from comfyone.errors import FAULTS, Fault
-from comfyone.gateway.dialects.routing import Schema
+from comfyone.gateway.dialects.routing import Schema, refusal_headers
 
 __all__ = ["RegistryCodec", "Told"]
 
@@ -55,10 +55,7 @@ class RegistryCodec:
             "request_id": request_id,
         }
         response = Response(_encoder.encode(body), status, media_type="application/json")
-        if fault.retry_after is not None:
-            response.headers["Retry-After"] = str(max(1, round(fault.retry_after)))
-        if status == 401:
-            response.headers["WWW-Authenticate"] = 'Bearer realm="comfyone"'
+        response.headers.update(refusal_headers(fault, status))
         return response
 
     def success_schema(self, data: Schema) -> Schema:

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from comfyone.errors import Fault
 from comfyone.gateway.dialects.bodies import decode
 from comfyone.gateway.dialects.moments import moment
-from comfyone.gateway.dialects.routing import Call, Query, Route
+from comfyone.gateway.dialects.routing import GRAPH_FAULTS, Call, Query, Route
 from comfyone.gateway.dialects.tasks_v1.codec import TasksCodec
 from comfyone.gateway.dialects.tasks_v1.records import (
     STATUS,
@@ -180,22 +180,7 @@ TASK_ROUTES = (
         SubmitTaskRequest,
         TaskResponse,
         status=201,
-        faults=(
-            "invalid_graph",
-            "invalid_input",
-            "asset_unknown",
-            "address_refused",
-            "fetch_failed",
-            "class_forbidden",
-            "scope_missing",
-            "not_found",
-            "no_backend",
-            "idempotency_mismatch",
-            "queue_full",
-            "rate_limited",
-            "budget_spent",
-            "quota_exceeded",
-        ),
+        faults=("address_refused", "fetch_failed", "not_found", *GRAPH_FAULTS),
     ),
     Route(
         "GET",
