@@ -29,6 +29,9 @@ async function main() {
       .onFailed((error) => reject(error))
       .run();
   });
+  // It is content with the last output; the end is told when the result is stored.
+  for (let tries = 0; tries < 500 && !heard.includes("execution_success"); tries++)
+    await new Promise((resolve) => setTimeout(resolve, 10));
   const [image] = result.data.images.images;
   const picture = Buffer.from(await (await api.getImage(image)).arrayBuffer());
   const queue = await api.getQueue();
