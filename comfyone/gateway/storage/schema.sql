@@ -109,7 +109,6 @@ CREATE TABLE assets (
 );
 
 CREATE INDEX assets_by_age ON assets (tenant_id, created_at, inline, hash, size);
-CREATE INDEX assets_uploaded ON assets (tenant_id) WHERE uploaded = 1;
 CREATE INDEX assets_expiring ON assets (expires_at) WHERE expires_at IS NOT NULL;
 
 -- The names that ComfyUI's clients know files by, each in a folder of its tenant.
