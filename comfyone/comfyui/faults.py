@@ -66,9 +66,12 @@ def problems_of(node_errors: Any) -> Iterator[NodeProblem]:
     for node_id, found in node_errors.items() if isinstance(node_errors, dict) else ():
         if not isinstance(found, dict):
             continue
-        for error in found.get("errors") or ():
-            info = error.get("extra_info") or {}
-            name = info.get("input_name")
+        errors = found.get("errors")
+        for error in errors if isinstance(errors, list) else ():
+            if not isinstance(error, dict):
+                continue
+            info = error.get("extra_info")
+            name = info.get("input_name") if isinstance(info, dict) else None
             yield NodeProblem(
                 str(node_id),
                 str(found.get("class_type")),
@@ -81,7 +84,8 @@ def problems_of(node_errors: Any) -> Iterator[NodeProblem]:
 
 def _problem_of(reason: Mapping[str, Any]) -> Iterator[NodeProblem]:
     """The node that the error as a whole is about, such as one whose class the server does not have."""
-    info = reason.get("extra_info") or {}
+    told = reason.get("extra_info")
+    info: Mapping[str, Any] = told if isinstance(told, dict) else {}
     kind, message, details = (str(reason.get(name) or "") for name in ("type", "message", "details"))
     node = info.get("node_id") or _found(_NODE_ID, details)
     if node is not None:

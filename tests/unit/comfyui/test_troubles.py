@@ -20,6 +20,7 @@ from comfyone.emulator import Sandbox
 from comfyone.errors import (
     ComfyExecutionError,
     NotComfyUIError,
+    PromptRejectedError,
     ServerUnreachableError,
     ValidationError,
 )
@@ -272,3 +273,22 @@ async def test_a_task_of_the_socket_never_dies_of_what_the_transport_refuses(
         await until(lambda: client._socket is not None and isinstance(client._socket.error, ValidationError))
         monkeypatch.undo()
         await until(lambda: client.ws_running)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"error": {"type": "t", "message": "m", "extra_info": 3}, "node_errors": {"1": {"errors": [3, None, "why"]}}},
+        {"error": {"type": "t", "message": "m"}, "node_errors": {"1": {"errors": 5}, "2": None}},
+        {"error": {"type": "t", "message": "m"}, "node_errors": {"1": {"errors": [{"extra_info": [1]}]}}},
+    ],
+    ids=range(3),
+)
+def test_a_rejection_is_one_however_oddly_its_nodes_are_told(server: Server, told: Any) -> None:
+    server.script.append(Reply(told, 400))
+    with (
+        ComfyUIClient(url=server.url, tracker=None, policy=FAST) as client,
+        pytest.raises(PromptRejectedError) as caught,
+    ):
+        client.queue_prompt(tiny())
+    assert caught.value.node_errors == told["node_errors"]
