@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
@@ -14,6 +16,8 @@ from comfyone.gateway.domain.apps import AppPolicy, Selection, app_of
 from comfyone.gateway.domain.backends import Backend, BackendState
 
 __all__ = ["REGISTRY_ROUTES"]
+
+Choice = TypeVar("Choice", bound=StrEnum)
 
 MAX_WEIGHT = 1_000_000
 MAX_LIMIT = 1_000_000
@@ -105,13 +109,13 @@ async def list_app_backends(call: Call) -> list[AppBackendRecord]:
 
 async def select_app_backends(call: Call) -> list[AppBackendRecord]:
     text = call.request.query_params.get("policy")
-    selection = _selection(text) if text else None
+    selection = _chosen(Selection, text, "policy", Selection) if text else None
     chosen = await call.services.registry.choose(call.principal, call.path("app_id"), selection)
     return [_record(backend) for backend in chosen]
 
 
 async def change_app_backend(call: Call) -> Told:
-    state = _state(_required(call, "state"))
+    state = _chosen(BackendState, _required(call, "state"), "state", ("active", *BackendState))
     await _change(call, state=state)
     return Told(f"Backend state updated to {_STATES.get(state, state)}")
 
@@ -174,20 +178,15 @@ def _required(call: Call, name: str) -> str:
     return value
 
 
-def _state(text: str) -> BackendState:
+def _chosen(kind: type[Choice], text: str, field: str, choices: Iterable[str]) -> Choice:
+    """Raises:
+    Fault: ``invalid_body`` for a word that is none of the choices.
+    """
     try:
-        return BackendState(text)
+        return kind(text)
     except ValueError as error:
-        hint = f"choose among active, {', '.join(BackendState)}"
-        raise Fault("invalid_body", f"state: '{text[:40]}' is none", field="state", hint=hint) from error
-
-
-def _selection(text: str) -> Selection:
-    try:
-        return Selection(text)
-    except ValueError as error:
-        hint = f"choose among {', '.join(Selection)}"
-        raise Fault("invalid_body", f"policy: '{text[:40]}' is none", field="policy", hint=hint) from error
+        hint = f"choose among {', '.join(choices)}"
+        raise Fault("invalid_body", f"{field}: '{text[:40]}' is none", field=field, hint=hint) from error
 
 
 class _Probe(msgspec.Struct, frozen=True):
