@@ -113,11 +113,19 @@ class GatewayProcess:
         """Everything that it has written to standard error, over all its starts."""
         return self._log.read_text() if self._log.exists() else ""
 
-    def key(self, tenant: str = "acme", *, scopes: list[str] | None = None, expires_in: float | None = None) -> str:
+    def key(
+        self,
+        tenant: str = "acme",
+        *,
+        scopes: list[str] | None = None,
+        expires_in: float | None = None,
+        workflows: tuple[str, ...] | None = None,
+    ) -> str:
         """A new key of a tenant, which is made if need be; made on the state, as ``comfyone keys create`` does."""
         expires_at = None if expires_in is None else time.time() + expires_in
         with transaction(database_path(self.state)) as session:
-            key = issue_key(session, tenant, scopes=parse_scopes(scopes), expires_at=expires_at).key
+            granted = parse_scopes(scopes)
+            key = issue_key(session, tenant, scopes=granted, expires_at=expires_at, workflows=workflows).key
         self.issued.append(key)
         return key
 
