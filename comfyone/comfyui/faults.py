@@ -54,7 +54,9 @@ def _rejected(status: int, body: Mapping[str, Any]) -> PromptRejectedError:
     return PromptRejectedError(
         said[:_LIMIT],
         status=status,
-        hint="'problems' has what is wrong, per node and input" if problems else None,
+        hint="mend the inputs that are named ('problems' has them); 'comfyone validate' tells what the server takes"
+        if problems
+        else None,
         reason=reason,
         node_errors=node_errors if isinstance(node_errors, dict) else None,
         problems=problems,
