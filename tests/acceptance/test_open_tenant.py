@@ -54,6 +54,12 @@ def test_the_operators_routes_stay_closed(home: GatewayProcess) -> None:
         {"Host": "10.0.0.1"},
         {"Host": "[::1"},
         {"Host": ""},
+        {"Forwarded": "for=203.0.113.9"},
+        {"Via": "1.1 proxy"},
+        {"X-Forwarded-For": "203.0.113.9"},
+        {"X-Forwarded-Host": "gateway.example"},
+        {"X-Forwarded-Proto": "https"},
+        {"X-Real-IP": "203.0.113.9"},
     ],
     ids=str,
 )
