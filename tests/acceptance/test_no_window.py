@@ -32,7 +32,6 @@ PLACES = sorted(
     }
 )
 OF_ALL = ("date", "content-length", "x-request-id", "x-comfy-request-id", "etag")
-SECONDS = 20
 
 
 def absent(key: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from comfyone.emulator import Sandbox
 from tests.acceptance.comfyui.conftest import Native
 from tests.acceptance.conftest import Tenant
 from tests.graphs import empty, node, speaking, tiny
@@ -45,10 +46,10 @@ def test_what_is_hidden_here_stays_everywhere_else(comfyui: Native, other: Nativ
     assert list(comfyui.get("/history")) == [later]
 
 
-def test_the_history_outlives_a_restart_of_all(lone: tuple[Native, object], gateway: GatewayProcess) -> None:
+def test_the_history_outlives_a_restart_of_the_server(lone: tuple[Native, Sandbox]) -> None:
     comfyui, sandbox = lone
     before = comfyui.run(tiny(), prompt_id="kept")
-    sandbox.restart()  # type: ignore[attr-defined]
+    sandbox.restart()
     assert comfyui.get("/history/kept") == {"kept": before}
 
 

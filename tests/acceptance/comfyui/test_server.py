@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import requests
 
+from comfyone.gateway.dialects.comfyui import web
 from tests.acceptance.comfyui.conftest import Native
-from tests.acceptance.conftest import Tenant
 from tests.support.gateway import GatewayProcess
 
 ROUTES = [
@@ -69,9 +70,11 @@ def test_features_say_how_large_an_upload_may_be(comfyui: Native) -> None:
     assert comfyui.get("/features") == {"supports_preview_metadata": True, "max_upload_size": 1_000_000}
 
 
-def test_without_its_page_the_root_says_what_is_here(acme: Tenant) -> None:
-    answer = requests.get(f"{acme.url}/", timeout=10)
-    assert answer.status_code == 200
+async def test_without_its_page_the_root_says_what_is_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web, "page_folder", lambda: None)
+    [root] = web.page_routes()
+    answer = await root.handler(cast(Any, None))
+    assert b"comfyone[web]" in answer.body
 
 
 @pytest.fixture(scope="module")

@@ -56,7 +56,7 @@ def ended(session: SqlSession, *, at: float) -> str:
 async def test_what_is_not_among_the_last_jobs_is_looked_for_beside_the_loop(
     store: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(prompts, "REACH", 3, raising=False)
+    monkeypatch.setattr(prompts, "REACH", 3)
     service = Prompts(cast(Any, store), cast(Blobs, None), cast(Dispatch, None))
 
     async def told(limit: int, offset: int | None = None) -> tuple[list[str], list[str]]:
