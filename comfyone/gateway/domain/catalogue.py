@@ -25,17 +25,6 @@ MAX_NAMED = 5
 MAX_SHOWN = 200
 """Characters of a name in a message."""
 
-_UPLOADS = (
-    "image_upload",
-    "animated_image_upload",
-    "video_upload",
-    "audio_upload",
-    "file_upload",
-    "upload",
-    "remote",
-)
-"""Options of inputs whose choices are files that come and go; we place what a job needs there ourselves."""
-
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
@@ -86,8 +75,9 @@ def catalogue_of(object_info: Mapping[str, Any], written: Mapping[str, ClassInfo
     known: dict[tuple[str, ...], Mapping[str, str]] = {}
     for class_, info in object_info.items():
         for name, values, options in _enumerations(info):
-            if any(options.get(key) for key in _UPLOADS):
-                if upload := Upload.of(options):
+            upload = Upload.of(options)
+            if upload or options.get("remote"):  # files that come and go; we place what a job needs there ourselves
+                if upload:
                     uploads[class_, name] = upload
                 if upload or _lists_files(options):
                     files.append((class_, name))
@@ -111,7 +101,10 @@ def _enumerations(info: Any) -> Iterator[tuple[str, list[Any], Mapping[str, Any]
             if not isinstance(spec, list) or not spec:
                 continue
             options = spec[1] if len(spec) > 1 and isinstance(spec[1], dict) else {}
-            values = spec[0] if isinstance(spec[0], list) else options.get("options") if spec[0] == "COMBO" else None
+            listed = (
+                options.get("options") or [] if spec[0] == "COMBO" else None
+            )  # what the editor asks for has no list
+            values = spec[0] if isinstance(spec[0], list) else listed
             if isinstance(values, list):
                 yield name, values, options
 

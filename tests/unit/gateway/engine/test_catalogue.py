@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -121,3 +122,19 @@ def test_a_value_is_spelled_as_the_server_writes_it_and_what_it_does_not_know_is
 def test_a_server_that_says_nothing_of_itself_has_nothing() -> None:
     assert not Catalogue().has(needs_of(tiny(), {}, []))
     assert needs_of(text_to_image("an owl"), {}, []).choices == frozenset()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"image_upload": True, "image_folder": "output", "remote": {"route": "/internal/files/output"}},
+        {"remote": {"route": "/internal/files/output"}},
+        {"video_upload": True},
+        {"image_upload": True, "options": []},
+    ],
+    ids=str,
+)
+def test_an_input_that_names_files_is_known_as_such_although_it_lists_none(options: dict[str, object]) -> None:
+    catalogue = catalogue_of({"MyLoad": {"input": {"required": {"image": ["COMBO", options]}}}})
+    assert catalogue.loaders["MyLoad"] == {"image"}
+    assert ("MyLoad", "image") not in catalogue.choices
