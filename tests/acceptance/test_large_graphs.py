@@ -82,6 +82,13 @@ def test_a_graph_has_so_many_nodes_and_no_more(shop: Tenant) -> None:
         assert is_refused(answer, "20,001 nodes"), (path, answer.status_code, answer.text[:300])
 
 
+def test_named_inputs_are_bounded_and_it_is_said_of_them(shop: Tenant) -> None:
+    shop.workflow(tiny(), name="plain")
+    many = {f"i{number}": 1 for number in range(20_001)}
+    told = shop.post("/v1/prompts", {"workflow_id": "plain", "inputs": many}).fails("invalid_input", "inputs")
+    assert "inputs has 20,001 entries" in told["message"]
+
+
 class Watch:
     """Asks the gateway something small over and over; ``worst`` is the longest that this took."""
 

@@ -143,11 +143,9 @@ class Call:
         except ValueError:
             value = None
         if value is None or not (query.minimum is None or value >= query.minimum):
-            raise Fault(
-                "invalid_body",
-                f"?{name}={text[:40]} is not a {query.type.__name__} of at least {query.minimum}",
-                field=name,
-            )
+            kind = "whole number" if query.type is int else "number"
+            bound = "" if query.minimum is None else f" of at least {query.minimum:g}"
+            raise Fault("invalid_body", f"?{name}={text[:40]} is not a {kind}{bound}", field=name)
         return min(value, MAX_NUMBER if query.maximum is None else query.maximum)
 
 

@@ -94,17 +94,17 @@ def unknown_workflow(key: str, version: int | None = None) -> Fault:
 
 
 def check_extent(graph: Any, *, field: str = "workflow", slug: str = "invalid_graph") -> None:
-    """Checks, before anything else, that a graph, or a part of one, is not so large that to look at it would hold up others.
+    """Checks, before anything else, that a graph, or what is given for one, is not so large that to look at it would hold up
+    others.
 
     Raises:
         Fault: ``slug``.
     """
     if isinstance(graph, dict) and len(graph) > MAX_NODES:
-        raise Fault(
-            "invalid_graph", f"the graph has {len(graph):,} nodes, at most {MAX_NODES:,} are taken", field=field
-        )
+        what = "nodes" if slug == "invalid_graph" else "entries"
+        raise Fault(slug, f"{field} has {len(graph):,} {what}, at most {MAX_NODES:,} are taken", field=field)
     if is_deeper(graph, MAX_LEVELS):
-        raise Fault(slug, f"it is nested more than {MAX_LEVELS} levels deep", field=field)
+        raise Fault(slug, f"{field} is nested more than {MAX_LEVELS} levels deep", field=field)
 
 
 def check_declaration(graph: Any, inputs: Sequence[InputSpec], outputs: Sequence[str]) -> None:

@@ -25,7 +25,8 @@ def test_pages_of_the_history_are_those_of_comfyui(comfyui: Native) -> None:
     assert list(comfyui.get("/history", offset=3)) == ids[3:]
     assert list(comfyui.get("/history", max_items=2, offset=-1)) == ids[3:]
     assert comfyui.get("/history", max_items=0) == {}
-    assert comfyui.raw("GET", "/history?max_items=many").status_code == 400
+    assert "is not a whole number of at least 0" in comfyui.raw("GET", "/history?max_items=many").text
+    assert comfyui.raw("GET", "/history?offset=x").text.endswith("is not a whole number")
     assert comfyui.get("/history/nobody") == {}
 
 
