@@ -4,7 +4,7 @@ dialect's answer. Everything that is the same for all of them happens here, once
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,15 +45,7 @@ class _Service:
         self._ground = ground
 
     async def __call__(self, request: Request) -> Response:
-        try:
-            response = await self._answer(request)
-            return await compressed(request, response) if self._compressed else response
-        except Fault as fault:
-            return _refusal(self._codec, fault, request.scope)
-        except Exception:  # noqa: BLE001 - the HTTP edge: no traceback leaves
-            request_id = request_id_of(request.scope)
-            logger.exception("{} {} failed, request {}", request.method, request.scope["path"], request_id)
-            return self._codec.failure(Fault("internal", "the gateway failed"), request_id)
+        return await _guarded(self._codec, request, self._answer(request))
 
     async def _answer(self, request: Request) -> Response:
         route, ground = self.route, self._ground
@@ -62,11 +54,13 @@ class _Service:
             principal.require(route.scope)
         call = Call(request, principal, ground.services, route, ground.limit, ground.authenticator)
         answer = await route.handler(call)
-        return answer if isinstance(answer, Response) else self._codec.success(answer, route.status)
+        response = answer if isinstance(answer, Response) else self._codec.success(answer, route.status)
+        return await compressed(request, response) if self._compressed else response
 
 
 class _Fork:
-    """Routes of several dialects at one place: the body tells which of them it is meant for, else it is the first's."""
+    """Routes of several dialects at one place: the body tells which of them it is meant for, else it is the first's. It never
+    raises."""
 
     def __init__(self, services: Sequence[_Service], codec: Codec, ground: _Ground) -> None:
         self._services = services
@@ -74,17 +68,29 @@ class _Fork:
         self._ground = ground
 
     async def __call__(self, request: Request) -> Response:
-        try:
-            await self._ground.authenticator.authenticate(key_of(request.scope))  # before anything is read
-            body = await read_body(request, self._ground.limit)
-        except Fault as fault:
-            return _refusal(self._codec, fault, request.scope)
+        return await _guarded(self._codec, request, self._answer(request))
+
+    async def _answer(self, request: Request) -> Response:
+        await self._ground.authenticator.authenticate(key_of(request.scope))  # before anything is read
+        body = await read_body(request, self._ground.limit)
 
         async def again() -> Message:
             return {"type": "http.request", "body": body, "more_body": False}
 
         claiming = (service for service in self._services if service.route.claims and service.route.claims(body))
         return await next(claiming, self._services[0])(Request(request.scope, again))
+
+
+async def _guarded(codec: Codec, request: Request, answer: Awaitable[Response]) -> Response:
+    """The answer, or the refusal in its place: nothing is raised."""
+    try:
+        return await answer
+    except Fault as fault:
+        return _refusal(codec, fault, request.scope)
+    except Exception:  # noqa: BLE001 - the HTTP edge: no traceback leaves
+        request_id = request_id_of(request.scope)
+        logger.exception("{} {} failed, request {}", request.method, request.scope["path"], request_id)
+        return codec.failure(Fault("internal", "the gateway failed"), request_id)
 
 
 class _Place:
