@@ -62,6 +62,10 @@ class InputSpec:
     def required(self) -> bool:
         return self.group == "required"
 
+    def overlooks(self, value: Any) -> bool:
+        """Whether servers take any value: an enumeration in its newer form, unless it is null or a link."""
+        return self.type == COMBO and not self.old_form and not isinstance(value, list | None)
+
     @property
     def types(self) -> tuple[str, ...]:
         """The types one by one."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from comfyone.gateway.dialects.comfy_v2.faults import Refusal
 from comfyone.gateway.domain.files import parse_asset_path
-from comfyone.graph.catalog import COMBO, Catalog
+from comfyone.graph.catalog import Catalog
 from comfyone.graph.document import Problem
 from comfyone.graph.validate import errors_of, validate
 
@@ -43,8 +43,8 @@ def _problems(workflow: Any, catalog: Catalog | None) -> Iterator[Problem]:
 
 
 def _is_open(workflow: Any, catalog: Catalog, problem: Problem) -> bool:
-    """Whether servers take a value all the same: one of ours, which they are given under their own name for it; or one of an
-    enumeration in its newer form, at which they do not look."""
+    """Whether servers take a value all the same: one of ours, which they are given under their own name for it; or one that
+    they overlook."""
     node = workflow.get(problem.node_id) if isinstance(workflow, dict) else None
     name = problem.input_name
     if not isinstance(node, dict) or name is None or name not in node.get("inputs", ()):
@@ -53,7 +53,7 @@ def _is_open(workflow: Any, catalog: Catalog, problem: Problem) -> bool:
     if isinstance(value, str) and parse_asset_path(value):
         return True
     spec = class_.input(name) if class_ else None
-    return spec is not None and spec.type == COMBO and not spec.old_form and not isinstance(value, list | None)
+    return spec is not None and spec.overlooks(value)
 
 
 def _reason(workflow: Any, problem: Problem) -> str:

@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from comfyone.gateway.dialects.comfy_v2.faults import Refusal
 from comfyone.gateway.dialects.comfy_v2.progress import progress_of
-from comfyone.gateway.dialects.comfy_v2.records import output_record, position_of, results_of
+from comfyone.gateway.dialects.comfy_v2.records import output_record, position_of, results_of, until_of
 from comfyone.gateway.dialects.comfy_v2.site import Site, site_of
 from comfyone.gateway.dialects.comfy_v2.statuses import EVENTS, status_of
 from comfyone.gateway.dialects.routing import Call
@@ -123,7 +123,7 @@ class _Story:
     async def _results(self) -> AsyncIterator[Frame]:
         view = await self._call.services.jobs.get(self._call.principal, self._job_id)
         site = site_of(self._call)
-        links, until = site.links(self._call), (view.job.finished_at or time.time()) + site.retention
+        links, until = site.links(self._call), until_of(view.job, site.retention)
         for result in results_of(view):
             yield _frame("output", output_record(result, links, until))
 

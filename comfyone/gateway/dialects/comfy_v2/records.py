@@ -34,6 +34,7 @@ __all__ = [
     "position_of",
     "result_record",
     "results_of",
+    "until_of",
 ]
 
 PRIORITY = ":priority"
@@ -144,7 +145,7 @@ def job_record(
     view: JobView, metadata: Mapping[str, str], progress: V2Progress | None, links: Links, retention: float
 ) -> V2Job:
     job = view.job
-    until = _until(job, retention)
+    until = until_of(job, retention)
     urls = links.job(job.id)
     return V2Job(
         id=job.id,
@@ -229,7 +230,7 @@ def asset_record(asset: Asset, links: Links, *, created_new: bool | None = None)
 
 def result_record(result: Result, job: Job, links: Links, retention: float) -> V2Asset:
     """What a job made, as an asset."""
-    asset, until = result.asset, _until(job, retention)
+    asset, until = result.asset, until_of(job, retention)
     return V2Asset(
         id=result.id,
         hash=hash_text(asset.hash),
@@ -248,7 +249,7 @@ def hash_text(hash: str) -> str:
     return f"blake3:{hash}"
 
 
-def _until(job: Job, retention: float) -> float:
+def until_of(job: Job, retention: float) -> float:
     """When it may be forgotten; of one that has not ended, at the earliest."""
     return (job.finished_at or time.time()) + retention
 

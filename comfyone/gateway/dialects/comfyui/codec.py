@@ -10,7 +10,7 @@ from starlette.responses import PlainTextResponse, Response
 from comfyone.errors import FAULTS, Fault
 from comfyone.gateway.dialects.routing import Schema, refusal_headers
 
-__all__ = ["ComfyUICodec", "json_answer"]
+__all__ = ["MAX_TEXT", "ComfyUICodec", "json_answer"]
 
 _STATUS = {"no_backend": 400, "internal": 500}
 MAX_TEXT = 1000

@@ -16,25 +16,30 @@ from comfyone.gateway.ports import Prompt
 from comfyone.graph.catalog import Catalog
 from comfyone.graph.document import Graph, with_values
 
-__all__ = ["FEW", "ending_of", "history_entry", "number_of", "queue_entry", "span_of", "told", "ui_of"]
+__all__ = ["ending_of", "history_entry", "number_of", "queue_entry", "span_of", "told", "ui_of", "written"]
 
+Item = TypeVar("Item")
 T = TypeVar("T")
-
 
 FEW = 20
 """Entries that are written in place; more of them are written beside the event loop."""
 
 
+async def written(items: Sequence[Item], write: Callable[[Item], T]) -> list[T]:
+    """Each of them, written: a few in place, more beside the event loop."""
+
+    def entries() -> list[T]:
+        return [write(item) for item in items]
+
+    return entries() if len(items) <= FEW else await asyncio.to_thread(entries)
+
+
 async def told(call: Call, prompts: Sequence[Prompt], write: Callable[[Prompt, Catalog | None], T]) -> list[T]:
-    """Every prompt, written."""
+    """Every prompt, written with what is known of its node classes."""
     if not prompts:
         return []
     catalog = await call.services.node_info.catalog(call.principal)
-
-    def entries() -> list[T]:
-        return [write(prompt, catalog) for prompt in prompts]
-
-    return entries() if len(prompts) <= FEW else await asyncio.to_thread(entries)
+    return await written(prompts, lambda prompt: write(prompt, catalog))
 
 
 def number_of(created_at: float, front: bool) -> int:

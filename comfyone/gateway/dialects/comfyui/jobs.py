@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from functools import wraps
 from typing import Any
 
 from comfyone.errors import Fault
 from comfyone.gateway.dialects.comfyui.bodies import JobIds
-from comfyone.gateway.dialects.comfyui.codec import ComfyUICodec, json_answer
+from comfyone.gateway.dialects.comfyui.codec import MAX_TEXT, ComfyUICodec, json_answer
 from comfyone.gateway.dialects.comfyui.entries import (
-    FEW,
     ending_of,
     history_entry,
     number_of,
     queue_entry,
     span_of,
     ui_of,
+    written,
 )
 from comfyone.gateway.dialects.comfyui.previews import gist_of
 from comfyone.gateway.dialects.comfyui.tables import native
@@ -45,7 +44,7 @@ def _telling(handler: Handler) -> Handler:
         try:
             return await handler(call)
         except Fault as fault:
-            return json_answer({"error": fault.message[:1000]}, _codec.status(fault.slug))
+            return json_answer({"error": fault.message[:MAX_TEXT]}, _codec.status(fault.slug))
 
     return answer
 
@@ -54,11 +53,7 @@ def _telling(handler: Handler) -> Handler:
 async def get_job_list(call: Call) -> Any:
     listing = _listing(call)
     found, total = await call.services.prompts.listed(call.principal, listing)
-    records = (
-        [job_record(one) for one in found]
-        if len(found) <= FEW
-        else await asyncio.to_thread(lambda: [job_record(one) for one in found])
-    )
+    records = await written(found, job_record)
     return {
         "jobs": records,
         "pagination": {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -117,7 +116,7 @@ async def change_queue(call: Call) -> None:
     body: Changes = await call.body()
     if body.clear:
         await call.services.prompts.empty(call.principal)
-    await call.services.prompts.delete(call.principal, _ids(body.delete))
+    await call.services.prompts.delete(call.principal, body.delete or ())
 
 
 async def interrupt(call: Call) -> None:
@@ -134,10 +133,6 @@ async def interrupt(call: Call) -> None:
 async def free(call: Call) -> None:
     """Taken, and nothing done: the memory of the servers is not one tenant's, and a full one is emptied by itself."""
     await call.body()
-
-
-def _ids(ids: Sequence[str] | None) -> Sequence[str]:
-    return ids or ()
 
 
 PROMPT_ROUTES = (

@@ -90,16 +90,9 @@ def judge(
 
 
 def _is_open(graph: Graph, catalog: Catalog, node_id: str, name: str) -> bool:
-    """Whether the server looks at no value of an input: an enumeration in its newer form."""
+    """See `InputSpec.overlooks`."""
     spec = catalog[graph[node_id]["class_type"]].input(name)
-    value = graph[node_id]["inputs"].get(name)
-    return (
-        spec is not None
-        and spec.type == COMBO
-        and not spec.old_form
-        and value is not None
-        and not isinstance(value, list)
-    )
+    return spec is not None and spec.overlooks(graph[node_id]["inputs"].get(name))
 
 
 def misshapen(graph: Any, catalog: Catalog | None) -> Error | None:
