@@ -125,6 +125,7 @@ async def open_gateway(settings: GatewaySettings, limits: Limits | None = None) 
         StateError: when the state folder cannot be used.
         StateInUse: when another gateway uses it.
     """
+    limits = limits or _limits(settings)
     bus = MemoryBus()
     told: list[Callable[[JobEvent], None]] = [bus.publish]
 
@@ -142,9 +143,7 @@ async def open_gateway(settings: GatewaySettings, limits: Limits | None = None) 
             def driver_for(backend: Backend) -> ComfyUIDriver:
                 return ComfyUIDriver(backend.url, f"comfyone-{backend.id}", session, shelf)
 
-            dispatcher = Dispatcher(
-                store, graphs, blobs, bus, limits or _limits(settings), settings.max_running, driver_for
-            )
+            dispatcher = Dispatcher(store, graphs, blobs, bus, limits, settings.max_running, driver_for)
             if settings.bootstrap_key:
                 key = settings.bootstrap_key.get_secret_value()
                 await store.write(lambda session: bootstrap(session, key))
@@ -172,7 +171,7 @@ async def open_gateway(settings: GatewaySettings, limits: Limits | None = None) 
                 NodeInfo(dispatcher, folders),
                 Prompts(store, blobs, dispatcher),
                 Jobs(store, bus, dispatcher, outlook, submissions),
-                Tasks(store, (limits or _limits(settings)).attempts - 1),
+                Tasks(store, limits.attempts - 1),
                 Readiness(store),
                 Webhooks(store, outbound, trial_message),
                 Pools(store),

@@ -183,7 +183,7 @@ class TenantDoor(Protocol):
     def add_job(self, job: NewJob) -> str: ...
     def check_prompt_id(self, prompt_id: str) -> None: ...
     def origin(self, job_id: str) -> Origin | None: ...
-    def job_of_prompt(self, prompt_id: str) -> str: ...
+    def job_of_prompt(self, prompt_id: str) -> str | None: ...
     def count_queued(self, most: int) -> int: ...
     def submitted_since(self, moment: float, most: int) -> tuple[int, float]: ...
     def backend_seconds(self, day: str) -> float: ...
@@ -299,7 +299,6 @@ class FolderDoor(Protocol):
 
     def find(self, folder: Folder, path: str) -> NamedFile | None: ...
     def all(self, folder: Folder, below: str = "") -> list[NamedFile]: ...
-    def named(self, folder: Folder, paths: Iterable[str]) -> dict[str, NamedFile]: ...
     def put(
         self,
         folder: Folder,
@@ -484,8 +483,9 @@ class Driver(Protocol):
     async def send(
         self, prompt_id: str, graph: Mapping[str, Any], *, extra: Mapping[str, Any], targets: Sequence[str]
     ) -> Mapping[str, Failure]:
-        """Queues a graph, with further data for its nodes, and with the only outputs to run if not all. Returns the output nodes that the server will leave out, and why. Raises `Refused` when it will
-        not run it, `Unsent` when it certainly never got it, `Unreachable` when that is unclear."""
+        """Queues a graph, with further data for its nodes, and with the only outputs to run if not all. Returns the output
+        nodes that the server will leave out, and why. Raises `Refused` when it will not run it, `Unsent` when it certainly
+        never got it, `Unreachable` when that is unclear."""
 
     async def look(self, prompt_id: str, *, ended: bool) -> Whereabouts:
         """What the server's queue and history say of a prompt. ``ended`` is what the hints say: where to look first."""
@@ -554,7 +554,7 @@ class Dispatch(Protocol):
         """How far a job has come that a backend has; None when none has it."""
 
     async def produced(self, job_id: str, filename: str, subfolder: str, type: str) -> Content | None:
-        """The bytes of a file that a job which a backend has reported so far, by the server's own name for it; None when there
+        """The bytes of a file that a job on a backend has reported so far, by the server's own name for it; None when there
         is no such file. Whoever asks knows that the job is the asker's."""
 
     async def attach(self, backend: Backend, patience: float = 0.0) -> None:

@@ -136,11 +136,10 @@ def _check_node(graph: Graph, node_id: str, node: Any) -> Iterator[Problem]:
 def check_classes(graph: Graph, known: Collection[str]) -> list[Problem]:
     """The nodes whose class is none of the known ones, with the nearest names."""
     problems, nearest = [], Speller()
-    near_of: dict[str, tuple[str, ...]] = {}
     for node_id, node in graph.items():
         name = node["class_type"]
         if name not in known:
-            near = near_of[name] = near_of[name] if name in near_of else nearest(name, known)
+            near = nearest.once(name, known)
             text = f"; near it: {', '.join(near)}" if near else ""
             problems.append(Problem(f"node '{node_id}' is of class '{name}', which no backend has{text}", node_id))
     return problems

@@ -48,6 +48,13 @@ class Speller:
 
     def __init__(self, most: int = 20) -> None:
         self._left = most
+        self._before: dict[str, tuple[str, ...]] = {}
+
+    def once(self, name: str, known: Iterable[Any]) -> tuple[str, ...]:
+        """The same for a name that came before, which counts as one; for one set of known names."""
+        if name not in self._before:
+            self._before[name] = self(name, known)
+        return self._before[name]
 
     def __call__(self, name: str, known: Iterable[Any]) -> tuple[str, ...]:
         if self._left == 0:

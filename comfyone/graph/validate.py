@@ -78,10 +78,9 @@ class _Check:
         return problem if problem.node_id in self._used else replace(problem, severity="warning")
 
     def _unknown_classes(self) -> Iterator[Problem]:
-        near_of: dict[str, tuple[str, ...]] = {}
         for node_id, node in self._graph.items():
             if (name := node["class_type"]) not in self._catalog:
-                near = near_of[name] = near_of[name] if name in near_of else self._nearest_class(name, self._catalog)
+                near = self._nearest_class.once(name, self._catalog)
                 message = f"node '{node_id}' is of class '{name}', which the server doesn't have{or_nearest(near)}"
                 yield Problem(message, node_id, suggestions=near)
 

@@ -39,7 +39,7 @@ class Subscription:
     """One listener. Iterating yields numbered events and messages always and in order, other passing ones as far as there was
     room.
 
-    Of each kind of these it holds the newest of a job, in the place where that one came. It hears of one tenant,
+    Of each kind of the latter it holds the newest of a job, in the place where that one came. It hears of one tenant,
     and of passing events only the kinds that it asked for. It ends when it fell too far behind, or the gateway stops.
     """
 

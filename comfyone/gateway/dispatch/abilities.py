@@ -47,7 +47,8 @@ class Abilities:
         links = [link for link in self._visible(tenant_id) if backend_id in (None, link.backend.id)]
         if not links or any(self._may(link, needs, labels) for link in links):
             return None
-        if needs and needs.own and all(link.backend.shared for link in links):
+        takers = [link for link in links if labels.items() <= link.backend.labels.items()]
+        if needs and needs.own and takers and all(link.backend.shared for link in takers):
             text = "it names files of a server's own folders, and every server that it may go to is shared"
             return Failure("input_missing", text, hint=GIVE_ASSET)
         lacking = {link.backend.name: _lacking(link, needs, labels) for link in links[:MAX_NAMED]}
@@ -71,8 +72,10 @@ class Abilities:
         return self._can(link, needs)
 
     def _can(self, link: Link, needs: Needs | None) -> bool:
-        if needs is None or (needs.own and link.backend.shared):
-            return needs is None
+        if needs is None:
+            return True
+        if needs.own and link.backend.shared:
+            return False  # what lies there is not the tenant's
         return link.catalogue is None or self._has(link.catalogue, needs)
 
     def _has(self, catalogue: Catalogue, needs: Needs) -> bool:

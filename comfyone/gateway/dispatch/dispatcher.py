@@ -236,8 +236,8 @@ class Dispatcher:
         return entry[0].snapshot if entry else None
 
     async def produced(self, job_id: str, filename: str, subfolder: str, type: str) -> Content | None:
-        """The bytes of a file that a job which a backend has reported so far, by the server's own name for it; None when there is
-        no such file. Whoever asks knows that the job is the asker's."""
+        """The bytes of a file that a job on a backend has reported so far, by the server's own name for it; None when there
+        is no such file. Whoever asks knows that the job is the asker's."""
         entry = self._runs.get(job_id)
         return await entry[0].produced(FileRef(filename, subfolder, type)) if entry else None
 

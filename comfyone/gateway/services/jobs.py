@@ -90,11 +90,6 @@ class Jobs:
         principal.require(Scope.JOBS)
         return await self._store.read(lambda session: session.tenant(principal.tenant_id).origin(job_id))
 
-    async def of_prompt(self, principal: Principal, prompt_id: str) -> str:
-        """The id of the job that is shown under a prompt id: the caller's own, or else the job's."""
-        principal.require(Scope.JOBS)
-        return await self._store.read(lambda session: session.tenant(principal.tenant_id).job_of_prompt(prompt_id))
-
     async def page(self, principal: Principal, *, limit: int, offset: int, states: Sequence[JobState]) -> list[JobView]:
         """Newest first. However far back they are looked for, nobody else waits."""
         principal.require(Scope.JOBS)

@@ -26,10 +26,8 @@ MAX_KEPT = 64
 
 @dataclass(frozen=True, slots=True)
 class _Union:
-    """What some backends have together: each class as JSON, and which of its inputs are uploads. ``sources`` keeps what it
-    was made of, so that no other can be taken for it."""
+    """What some backends have together: each class as JSON, and which of its inputs are uploads."""
 
-    sources: Sequence[Catalogue]
     classes: Mapping[str, bytes]
     uploads: Mapping[str, Mapping[str, Upload]]
     catalog: Catalog
@@ -39,7 +37,7 @@ class NodeInfo:
     def __init__(self, dispatch: Dispatch, folders: Folders) -> None:
         self._dispatch = dispatch
         self._folders = folders
-        self._unions: OrderedDict[tuple[int, ...], _Union] = OrderedDict()
+        self._unions: OrderedDict[tuple[object, ...], _Union] = OrderedDict()
 
     async def all(self, principal: Principal) -> dict[str, msgspec.Raw]:
         """Every class that the tenant may use, as JSON."""
@@ -67,7 +65,7 @@ class NodeInfo:
 
     async def _union(self, tenant_id: str) -> _Union:
         catalogues = self._dispatch.catalogues(tenant_id)
-        key = tuple(id(catalogue) for catalogue in catalogues)
+        key = tuple(catalogue.token for catalogue in catalogues)
         union = self._unions.get(key)
         if union is None:
             union = self._unions[key] = await asyncio.to_thread(_unite, catalogues)
@@ -99,7 +97,7 @@ def _unite(catalogues: Sequence[Catalogue]) -> _Union:
     for catalogue in catalogues:
         for (class_, name), upload in catalogue.uploads.items():
             uploads[class_][name] = upload
-    return _Union(catalogues, classes, dict(uploads), Catalog(_Read(classes)))
+    return _Union(classes, dict(uploads), Catalog(_Read(classes)))
 
 
 class _Read(Mapping[str, object]):

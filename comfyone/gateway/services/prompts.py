@@ -13,7 +13,7 @@ from comfyone.gateway.domain.files import Asset, Content, is_at, place_of
 from comfyone.gateway.domain.jobs import TERMINAL, Job, JobState
 from comfyone.gateway.domain.prompts import Listing
 from comfyone.gateway.domain.tenants import Principal, Scope
-from comfyone.gateway.ports import Blobs, Dispatch, Listed, Prompt, Session, Store, TenantDoor
+from comfyone.gateway.ports import Blobs, Dispatch, Listed, Prompt, PromptDoor, Session, Store, TenantDoor
 from comfyone.gateway.services.sight import NOTHING, hidden
 
 __all__ = ["MAX_SHOWN", "Prompts"]
@@ -80,23 +80,20 @@ class Prompts:
 
     async def entry(self, principal: Principal, prompt_id: str) -> Prompt | None:
         """What the history has under a prompt id; None while the job has not ended, and when there is none."""
-        principal.require(Scope.JOBS)
-
-        def query(session: Session) -> list[Prompt]:
-            found = session.prompts(principal.tenant_id).entry(prompt_id)
-            return _for(principal, session, [found] if found else [])
-
-        return next(iter(await self._store.read(query)), None)
+        return await self._one(principal, lambda door: door.entry(prompt_id))
 
     async def find(self, principal: Principal, prompt_id: str) -> Prompt | None:
         """What the queue or the history has under a prompt id; None when there is none."""
+        return await self._one(principal, lambda door: door.find(prompt_id))
+
+    async def _one(self, principal: Principal, query: Callable[[PromptDoor], Prompt | None]) -> Prompt | None:
         principal.require(Scope.JOBS)
 
-        def query(session: Session) -> list[Prompt]:
-            found = session.prompts(principal.tenant_id).find(prompt_id)
+        def ask(session: Session) -> list[Prompt]:
+            found = query(session.prompts(principal.tenant_id))
             return _for(principal, session, [found] if found else [])
 
-        return next(iter(await self._store.read(query)), None)
+        return next(iter(await self._store.read(ask)), None)
 
     async def listed(self, principal: Principal, listing: Listing) -> tuple[list[Listed], int]:
         """Jobs of the queue and the history together, and how many of them the listing has in all. Nobody else waits."""
@@ -221,10 +218,8 @@ def _job(door: TenantDoor, job_id: str) -> Job | None:
 
 
 def _shown(door: TenantDoor, prompt_id: str) -> Job | None:
-    try:
-        return _job(door, door.job_of_prompt(prompt_id))
-    except Fault:
-        return None
+    job_id = door.job_of_prompt(prompt_id)
+    return _job(door, job_id) if job_id else None
 
 
 def _hide(session: Session, *, tenant_id: str, prompt_ids: Sequence[str]) -> None:

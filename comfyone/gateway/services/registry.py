@@ -41,9 +41,7 @@ class Registry:
         seen = await self._backends.register(
             principal, instance_id, url=url, weight=weight, labels=labels, state=state, new=True
         )
-        return seen.backend, await self._store.read(
-            lambda session: session.tenant(principal.tenant_id).app_policy(app_id)
-        )
+        return seen.backend, await self._read(principal, lambda door: door.app_policy(app_id))
 
     async def all(self, principal: Principal) -> list[Backend]:
         """Those of all apps."""

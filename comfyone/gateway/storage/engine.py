@@ -17,6 +17,9 @@ from comfyone.gateway.storage.rows import (
     BACKEND,
     FIRST_EXPIRY,
     JOB,
+    NO_RESULT,
+    UNNAMED,
+    UNUSED,
     backend_of,
     failure_text,
     job_of,
@@ -53,10 +56,6 @@ _OF_JOBS = (
     "hidden_prompts",
 )
 """What is kept of a job as long as the job; what is kept of one that has not ended goes when it ends."""
-
-_NO_RESULT = "NOT EXISTS (SELECT 1 FROM outputs WHERE asset_id = assets.id)"
-_UNUSED = "NOT EXISTS (SELECT 1 FROM asset_uses WHERE asset_id = assets.id)"
-_UNNAMED = "NOT EXISTS (SELECT 1 FROM folders WHERE asset_id = assets.id)"
 
 
 class SqlEngine:
@@ -315,16 +314,16 @@ class SqlEngine:
             for asset in assets:
                 # What a waiting job still needs goes with the uploads that have expired.
                 self._sql.run(
-                    f"UPDATE assets SET expires_at = 0 WHERE id = ? AND uploaded = 0 AND {_NO_RESULT} AND {_UNNAMED}",
+                    f"UPDATE assets SET expires_at = 0 WHERE id = ? AND uploaded = 0 AND {NO_RESULT} AND {UNNAMED}",
                     asset,
                 )
-                self._sql.run(f"DELETE FROM assets WHERE id = ? AND expires_at = 0 AND {_UNUSED}", asset)
+                self._sql.run(f"DELETE FROM assets WHERE id = ? AND expires_at = 0 AND {UNUSED}", asset)
         return len(rows)
 
     def expiring(self, now: float, limit: int) -> list[str]:
         """Assets whose time is over, and which no job needs any more."""
         rows = self._sql.all(
-            f"SELECT id FROM assets WHERE expires_at <= ? AND {_UNUSED} ORDER BY expires_at LIMIT ?", (now, limit)
+            f"SELECT id FROM assets WHERE expires_at <= ? AND {UNUSED} ORDER BY expires_at LIMIT ?", (now, limit)
         )
         return [row[0] for row in rows]
 
@@ -332,12 +331,12 @@ class SqlEngine:
         """Forgets those of the assets that are still `expiring`, and the names whose time is over; one that is also a job's
         result, or has a name that keeps it, stays as long as that."""
         for asset_id in asset_ids:
-            still = f"WHERE id = ? AND expires_at <= ? AND {_UNUSED}"
+            still = f"WHERE id = ? AND expires_at <= ? AND {UNUSED}"
             self._sql.run(
                 f"DELETE FROM folders WHERE asset_id IN (SELECT id FROM assets {still}) AND (uploaded = 1 OR expires_at <= ?)",
                 (asset_id, now, now),
             )
-            self._sql.run(f"DELETE FROM assets {still} AND {_NO_RESULT} AND {_UNNAMED}", (asset_id, now))
+            self._sql.run(f"DELETE FROM assets {still} AND {NO_RESULT} AND {UNNAMED}", (asset_id, now))
             self._sql.run(f"UPDATE assets SET uploaded = 0, expires_at = {FIRST_EXPIRY} {still}", (asset_id, now))
 
     def orphaned(self, hashes: Iterable[str]) -> list[str]:

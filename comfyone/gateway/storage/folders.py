@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from comfyone.errors import Fault
 from comfyone.gateway.domain.files import Asset
 from comfyone.gateway.domain.folders import Folder, NamedFile
-from comfyone.gateway.storage.rows import ASSET, FIRST_EXPIRY, asset_of
+from comfyone.gateway.storage.rows import ASSET, FIRST_EXPIRY, NO_RESULT, UNNAMED, UNUSED, asset_of, columns_of
 from comfyone.gateway.storage.sql import Row, Sql
 
 __all__ = ["SqlFolders"]
 
-_ASSET = ", ".join(f"a.{column.strip()}" for column in ASSET.split(","))
 _NAMED = (
-    f"SELECT f.path, f.created_at, f.modified_at, {_ASSET} FROM folders f "
+    f"SELECT f.path, f.created_at, f.modified_at, {columns_of('a', ASSET)} FROM folders f "
     "JOIN assets a ON a.id = f.asset_id AND a.tenant_id = f.tenant_id WHERE f.tenant_id = ? AND f.folder = ? "
 )
-_NEEDED = "EXISTS (SELECT 1 FROM outputs WHERE asset_id = assets.id) OR EXISTS (SELECT 1 FROM folders WHERE asset_id = assets.id)"
 _KEPT = "folders.asset_id = excluded.asset_id AND folders.uploaded = 0 AND excluded.uploaded = 1"
 """The name keeps the same file already."""
 
-_USED = "EXISTS (SELECT 1 FROM asset_uses WHERE asset_id = assets.id)"
 LAST = "\U0010ffff"
 """Sorts behind everything that a path can begin with."""
 
@@ -44,11 +39,6 @@ class SqlFolders:
             f"{_NAMED} AND f.path >= ? AND f.path < ? ORDER BY f.path", (self._tenant, folder, first, last)
         )
         return [_named(row) for row in rows]
-
-    def named(self, folder: Folder, paths: Iterable[str]) -> dict[str, NamedFile]:
-        """Those of the paths that name a file."""
-        found = {path: self.find(folder, path) for path in paths}
-        return {path: file for path, file in found.items() if file is not None}
 
     def put(
         self,
@@ -118,9 +108,9 @@ class SqlFolders:
 
     def _let_go(self, asset_id: str) -> None:
         """Forgets an asset that only its name kept; one that a job waits for goes when that has ended."""
-        idle = f"WHERE id = ? AND tenant_id = ? AND uploaded = 0 AND NOT ({_NEEDED})"
+        idle = f"WHERE id = ? AND tenant_id = ? AND uploaded = 0 AND {NO_RESULT} AND {UNNAMED}"
         self._sql.run(f"UPDATE assets SET expires_at = 0 {idle}", (asset_id, self._tenant))
-        self._sql.run(f"DELETE FROM assets {idle} AND NOT ({_USED})", (asset_id, self._tenant))
+        self._sql.run(f"DELETE FROM assets {idle} AND {UNUSED}", (asset_id, self._tenant))
 
     def _keeping(self, folder: Folder, path: str) -> tuple[bool, float | None]:
         row = self._sql.one(

@@ -7,22 +7,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
 from typing import Any
 
-from comfyone.errors import Fault
 from comfyone.gateway.domain.files import Output
 from comfyone.gateway.domain.jobs import INTERRUPTED, Job, JobState
 from comfyone.gateway.domain.prompts import WORKFLOW, Listing, PromptStatus
 from comfyone.gateway.ports import JobView, Listed, Prompt
 from comfyone.gateway.storage.listing import metadata_of
-from comfyone.gateway.storage.origins import ORIGIN, read_origin
-from comfyone.gateway.storage.rows import ASSET, JOB, job_of, output_of
+from comfyone.gateway.storage.origins import ORIGIN, job_of_prompt, read_origin
+from comfyone.gateway.storage.rows import ASSET, JOB, columns_of, job_of, output_of
 from comfyone.gateway.storage.sql import Row, Sql
-from comfyone.gateway.storage.tenant_door import SqlTenantDoor
 
 __all__ = ["SqlPrompts"]
-
-
-def _of(table: str, columns: str) -> str:
-    return ", ".join(f"{table}.{column.strip()}" for column in columns.split(","))
 
 
 _WAITING = "state = 'queued' AND tenant_id = :tenant"
@@ -55,7 +49,7 @@ _LATEST = (  # whatever there is to look for, no more of them are looked at
 
 _WIDTH = len(JOB.split(","))
 _ENTRIES = (
-    f"SELECT {_of('j', JOB)}, COALESCE(g.graph, v.graph), o.job_id, {_of('o', ORIGIN)} FROM jobs j "
+    f"SELECT {columns_of('j', JOB)}, COALESCE(g.graph, v.graph), o.job_id, {columns_of('o', ORIGIN)} FROM jobs j "
     "LEFT JOIN job_graphs g ON g.job_id = j.id "
     "LEFT JOIN workflow_versions v ON v.workflow_id = j.workflow_id AND v.version = j.version "
     "LEFT JOIN job_origins o ON o.job_id = j.id WHERE j.tenant_id = ? AND j.id IN"
@@ -73,12 +67,12 @@ FEW = 2
 """Jobs that go into that, whatever they are."""
 
 _ROWS = (
-    f"SELECT {_of('j', JOB)}, o.prompt_id, o.front FROM jobs j "
+    f"SELECT {columns_of('j', JOB)}, o.prompt_id, o.front FROM jobs j "
     "LEFT JOIN job_origins o ON o.job_id = j.id WHERE j.tenant_id = ? AND j.id IN"
 )
 _OUTPUTS = (
     "SELECT o.job_id, o.node_id, o.kind, o.name, o.value, o.file, "
-    f"{_of('a', ASSET)} FROM outputs o LEFT JOIN assets a ON a.id = o.asset_id AND a.tenant_id = ? "
+    f"{columns_of('a', ASSET)} FROM outputs o LEFT JOIN assets a ON a.id = o.asset_id AND a.tenant_id = ? "
     "WHERE o.job_id IN ({}) ORDER BY o.job_id, o.position"
 )
 
@@ -89,7 +83,6 @@ class SqlPrompts:
     def __init__(self, sql: Sql, tenant_id: str) -> None:
         self._sql = sql
         self._tenant = tenant_id
-        self._door = SqlTenantDoor(sql, tenant_id)
 
     def remaining(self, most: int) -> int:
         """How many jobs wait or run; past ``most`` they are not counted any further."""
@@ -185,11 +178,8 @@ class SqlPrompts:
         )
 
     def _one(self, prompt_id: str, condition: str) -> Prompt | None:
-        try:
-            job_id = self._door.job_of_prompt(prompt_id)
-        except Fault:  # unknown, or somebody else's
-            return None
-        found = self._all(f"SELECT id FROM jobs WHERE id = :job AND {condition}", job=job_id)
+        job_id = job_of_prompt(self._sql, self._tenant, prompt_id)
+        found = self._all(f"SELECT id FROM jobs WHERE id = :job AND {condition}", job=job_id) if job_id else []
         return found[0] if found else None
 
     def _all(self, statement: str, **values: Any) -> list[Prompt]:

@@ -19,10 +19,14 @@ __all__ = [
     "FIRST_EXPIRY",
     "JOB",
     "KEY",
+    "NO_RESULT",
     "TENANT",
+    "UNNAMED",
+    "UNUSED",
     "WORKFLOW",
     "asset_of",
     "backend_of",
+    "columns_of",
     "event_of",
     "failure_text",
     "inputs_text",
@@ -47,6 +51,11 @@ JOB = (
     "free_cache, free_gpu, input_values, output_nodes, error, created_at, queued_at, dispatched_at, started_at, executed_at, "
     "finished_at"
 )
+
+NO_RESULT = "NOT EXISTS (SELECT 1 FROM outputs WHERE asset_id = assets.id)"
+UNUSED = "NOT EXISTS (SELECT 1 FROM asset_uses WHERE asset_id = assets.id)"
+UNNAMED = "NOT EXISTS (SELECT 1 FROM folders WHERE asset_id = assets.id)"
+"""Of an asset: no job made it, no job that has not ended needs it, it has no name."""
 
 FIRST_EXPIRY = "(SELECT MIN(f.expires_at) FROM folders f WHERE f.asset_id = assets.id)"
 """When the first of the names goes that keep an asset."""
@@ -125,6 +134,11 @@ def failure_text(failure: Failure | None) -> str | None:
 def event_of(tenant_id: str, job_id: str, row: Row) -> JobEvent:
     number, type_, at, data = row
     return JobEvent(tenant_id, job_id, number, type_, at, msgspec.json.decode(data))
+
+
+def columns_of(table: str, columns: str) -> str:
+    """Columns, each with the table that it is of."""
+    return ", ".join(f"{table}.{column.strip()}" for column in columns.split(","))
 
 
 def output_of(row: Row) -> Output:

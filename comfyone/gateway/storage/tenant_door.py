@@ -318,12 +318,9 @@ class SqlTenantDoor(SqlTenantFiles):
         """The ids of the jobs that backends have and whose messages go to this client, the latest last."""
         return placed_for(self._sql, self._tenant, client_id)
 
-    def job_of_prompt(self, prompt_id: str) -> str:
-        """The id of the job that is shown under a prompt id: the caller's own, or else the job's."""
-        job_id = job_of_prompt(self._sql, self._tenant, prompt_id)
-        if job_id is None:
-            raise Fault("not_found", f"no prompt '{prompt_id}'", field="prompt_id")
-        return job_id
+    def job_of_prompt(self, prompt_id: str) -> str | None:
+        """The id of the job that is shown under a prompt id: the caller's own, or else the job's; None when there is none."""
+        return job_of_prompt(self._sql, self._tenant, prompt_id)
 
     def count_queued(self, most: int) -> int:
         """The jobs that wait; past ``most`` they are not counted any further."""

@@ -7,13 +7,13 @@ from collections.abc import Iterable
 from comfyone.errors import Fault
 from comfyone.gateway.domain.files import Asset, Output
 from comfyone.gateway.domain.ids import new_id
-from comfyone.gateway.storage.rows import ASSET, FIRST_EXPIRY, asset_of, output_of
+from comfyone.gateway.storage.rows import ASSET, FIRST_EXPIRY, asset_of, columns_of, output_of
 from comfyone.gateway.storage.sql import Sql
 
 __all__ = ["OUTPUTS", "SqlTenantFiles"]
 
 OUTPUTS = (
-    "SELECT o.node_id, o.kind, o.name, o.value, o.file, a.id, a.tenant_id, a.hash, a.name, a.mime, a.size, a.created_at, a.expires_at "
+    f"SELECT o.node_id, o.kind, o.name, o.value, o.file, {columns_of('a', ASSET)} "
     "FROM outputs o LEFT JOIN assets a ON a.id = o.asset_id AND a.tenant_id = :tenant WHERE o.job_id = :job ORDER BY o.position"
 )
 _NEW_ASSET = (

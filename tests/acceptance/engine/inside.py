@@ -61,8 +61,9 @@ class Inside:
     async def origin(self, job_id: str) -> Origin | None:
         return await self.services.jobs.origin(self._principal, job_id)
 
-    async def job_of_prompt(self, prompt_id: str) -> str:
-        return await self.services.jobs.of_prompt(self._principal, prompt_id)
+    async def job_of_prompt(self, prompt_id: str) -> str | None:
+        prompt = await self.services.prompts.find(self._principal, prompt_id)
+        return prompt.view.job.id if prompt else None
 
     async def job(self, job_id: str, wait: float = 0.0) -> Job:
         return (await self.services.jobs.get(self._principal, job_id, wait)).job
