@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -44,9 +45,12 @@ class CatalogError(ValidationError, ValueError):
     """What was given as node classes is not the answer to ``GET /object_info``."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class InputSpec:
-    """One input of a node class. ``options`` holds all that the server says of it, known to us or not."""
+    """One input of a node class. ``options`` holds all that the server says of it, known to us or not.
+
+    What every look at a graph asks is worked out once.
+    """
 
     name: str
     group: Group
@@ -66,7 +70,7 @@ class InputSpec:
         """Whether servers take any value: an enumeration in its newer form, unless it is null or a link."""
         return self.type == COMBO and not self.old_form and not isinstance(value, list | None)
 
-    @property
+    @cached_property
     def types(self) -> tuple[str, ...]:
         """The types one by one."""
         return tuple(part.strip() for part in self.type.split(","))
@@ -139,7 +143,7 @@ class InputSpec:
         named = self.options.get("widgetType")
         return named if isinstance(named, str) else self.types[0]
 
-    @property
+    @cached_property
     def is_widget(self) -> bool:
         """Whether its value may be written into the graph; otherwise it has to be linked."""
         return self.widget_type in WIDGET_TYPES and not self.force_input

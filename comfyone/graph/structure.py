@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from comfyone.errors import ValidationError
@@ -127,10 +126,9 @@ def check_cycles(graph: Graph) -> list[Problem]:
 
 def check_link(graph: Graph, node_id: str, name: str, value: list[Any], nearest: Nearest) -> Problem | None:
     """What is wrong with a link as such. ComfyUI reads every list as a link, whatever it was meant to be."""
-    where = label(graph, node_id, name)
 
     def problem(text: str, *suggestions: Any) -> Problem:
-        return Problem(f"{where} {text}", node_id, name, suggestions=suggestions)
+        return Problem(f"{label(graph, node_id, name)} {text}", node_id, name, suggestions=suggestions)
 
     if len(value) != 2:
         return problem(
@@ -159,17 +157,20 @@ def _cycle_problem(cycle: list[str]) -> Problem:
 
 def find_cycles(graph: Graph) -> list[list[str]]:
     """Cycles of nodes, each node giving to the next. Whatever a cycle keeps from running needs one of those given."""
-    stuck = {node_id: [source for _, source, _ in links_of(node) if source in graph] for node_id, node in graph.items()}
-    order = TopologicalSorter(stuck)
-    try:
-        order.prepare()
-    except CycleError:  # it can still be asked for all that no cycle holds up
-        while ready := order.get_ready():
-            order.done(*ready)
-            for node_id in ready:
-                del stuck[node_id]
-        return list(_walks({node_id: _first_of(sources, stuck) for node_id, sources in stuck.items()}))
-    return []
+    givers = {node_id: [giver for _, giver, _ in links_of(node) if giver in graph] for node_id, node in graph.items()}
+    takers: dict[str, list[str]] = {node_id: [] for node_id in graph}
+    for node_id, sources in givers.items():
+        for giver in sources:
+            takers[giver].append(node_id)
+    missing = {node_id: len(sources) for node_id, sources in givers.items()}
+    ready = [node_id for node_id, count in missing.items() if not count]
+    for node_id in ready:  # which grows meanwhile
+        for taker in takers[node_id]:
+            missing[taker] -= 1
+            if not missing[taker]:
+                ready.append(taker)
+    stuck = {node_id: givers[node_id] for node_id, count in missing.items() if count}
+    return list(_walks({node_id: _first_of(sources, stuck) for node_id, sources in stuck.items()}))
 
 
 def _first_of(sources: list[str], stuck: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -107,21 +108,23 @@ class _Check:
             if problem:
                 yield problem
         elif spec is not None:
-            yield from check_value(spec, value, label(self._graph, node_id, name), node_id, self._nearest)
+            where = partial(label, self._graph, node_id, name)
+            yield from check_value(spec, value, where, node_id, self._nearest)
 
     def _link(self, node_id: str, spec: InputSpec | None, name: str, value: list[Any]) -> Problem | None:
         source, index = value
         giver = self._class(source)
         if giver is None:
             return None
-        where = label(self._graph, node_id, name)
         if index >= len(giver.outputs):
             has = f"has {len(giver.outputs)}" if giver.outputs else "has none"
+            where = label(self._graph, node_id, name)
             text = f"{where} links to output {index} of {label(self._graph, source)}, which {has}"
             return Problem(text, node_id, name, suggestions=tuple(self._fitting(source, giver, spec)))
         given = giver.outputs[index]
         if spec is None or spec.dynamic or types_fit(given, spec):
             return None
+        where = label(self._graph, node_id, name)
         text = f"{where} takes {spec.type}, and output {index} of {label(self._graph, source)} gives {given.type}"
         return Problem(text, node_id, name, suggestions=tuple(self._fitting(source, giver, spec)))
 
@@ -151,6 +154,8 @@ class _Check:
     def _dropped(self, found: list[Problem]) -> Iterator[Problem]:
         """The outputs that the server would leave out without a word, since others can run."""
         spoilt = {problem.node_id for problem in errors_of(found) if problem.node_id is not None}
+        if not spoilt:
+            return
         sources = sources_of(self._graph, sorted(spoilt))
         failing = [output for output in self._outputs if output in sources]
         if len(failing) == len(self._outputs):

@@ -41,6 +41,8 @@ def types_fit(given: OutputSpec, wanted: InputSpec) -> bool:
         as_list = given.choices if given.choices is not None else given.type
         wanted_list = wanted.choices if wanted.old_form else wanted.type
         return as_list == wanted_list
+    if given.type == wanted.type:
+        return True
     types = {part.strip() for part in given.type.split(",")}
     return not types.isdisjoint(wanted.types)
 
@@ -58,19 +60,21 @@ def spelled(spec: InputSpec, value: Any) -> Any:
     return next((each for each in spec.choices if isinstance(each, str) and plain_path(each) == plain), value)
 
 
-def check_value(spec: InputSpec, value: Any, where: str, node_id: str, nearest: Nearest) -> Iterator[Problem]:
+def check_value(
+    spec: InputSpec, value: Any, where: Callable[[], str], node_id: str, nearest: Nearest
+) -> Iterator[Problem]:
     """What is wrong with a value that is no link.
 
     Args:
-        where: The input, as messages are to name it.
+        where: Tells the input as messages are to name it.
         node_id: The node, for the problems.
     """
 
     def error(text: str, *suggestions: Any) -> Problem:
-        return Problem(f"{where} {text}", node_id, spec.name, suggestions=suggestions)
+        return Problem(f"{where()} {text}", node_id, spec.name, suggestions=suggestions)
 
     def warning(text: str, *suggestions: Any) -> Problem:
-        return Problem(f"{where} {text}", node_id, spec.name, "warning", suggestions)
+        return Problem(f"{where()} {text}", node_id, spec.name, "warning", suggestions)
 
     value = value_of(value)
     if not spec.is_widget and not _NEVER_VALUES.isdisjoint(spec.types):

@@ -104,18 +104,18 @@ class Writer:
         self._loop.call_soon(self._hand_over)
 
     def _hand_over(self) -> None:
-        self._urgent = False
         if self._later is not None:
             self._later.cancel()
             self._later = None
         if not self._pending or not self._free.is_set():
             return
+        urgent, self._urgent = self._urgent, False
         batch, self._pending = self._pending[:MAX_BATCH], self._pending[MAX_BATCH:]
         try:
             done = self._run_all(batch, patience=0.0)
         except _Taken:
             return self._give(partial(self._write, batch))
-        if self._pace > QUICK:
+        if not urgent or self._pace > QUICK:
             return self._give(partial(self._commit, batch, done))
         self._settle(self._commit(batch, done))
         if len(batch) == MAX_BATCH:
@@ -228,9 +228,8 @@ class Writer:
         self._hand_over()
 
     def _settle(self, done: Done) -> None:
+        """Whoever waits goes on behind this, and before those who only listen."""
         outcomes, events = done
-        for event in events:
-            self._publish(event)
         for future, result, error in outcomes:
             if future.cancelled():
                 continue
@@ -238,6 +237,8 @@ class Writer:
                 future.set_result(result)
             else:
                 future.set_exception(error)
+        for event in events:
+            self._publish(event)
 
 
 def _perform(session: SqlSession, command: Command) -> Outcome:
