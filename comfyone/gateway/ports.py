@@ -536,7 +536,7 @@ class Dispatch(Protocol):
     """What the services ask of the engine."""
 
     def wake(self, tenant_id: str) -> None:
-        """Something waits: place it, in the transaction that is being gathered at this moment."""
+        """Something of a tenant waits, and is committed: place it."""
 
     def cancel(self, job_id: str) -> None:
         """Stops a job on its backend, if one has it; the answer does not wait for that."""

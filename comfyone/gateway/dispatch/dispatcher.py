@@ -200,7 +200,7 @@ class Dispatcher:
     # jobs
 
     def wake(self, tenant_id: str) -> None:
-        """Places what a tenant has waiting, in the transaction that is being gathered at this moment."""
+        """Places what a tenant has waiting, in the next transaction."""
         if self._stopping:
             return
         for pool in (tenant_id, SHARED_POOL):

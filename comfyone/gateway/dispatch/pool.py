@@ -86,7 +86,7 @@ class Pool:
         self.wake()
 
     def wake(self) -> None:
-        """Places what waits, in the transaction that is being gathered at this moment."""
+        """Places what waits, in the next transaction."""
         if not self._hungry:
             return
         if self._again is not None:

@@ -133,20 +133,23 @@ class Submissions:
             return earlier
 
     async def add(self, principal: Principal, job: NewJob) -> tuple[str, bool]:
+        """Commits a job. It is placed in a transaction of its own, behind the answer: nobody waits for that."""
         if job.secrets:
             self._dispatch.confide(job.id, job.secrets)
         committed = self._store.submit(partial(self._added, principal=principal, job=job))
-        if job.secrets:
-            committed.add_done_callback(partial(self._forget_unless_accepted, job.id))
-        self._dispatch.wake(principal.tenant_id)
+        committed.add_done_callback(partial(self._place, principal.tenant_id, job))
         added = await committed
         if isinstance(added, Fault):
             raise added
         return added
 
-    def _forget_unless_accepted(self, job_id: str, committed: Future[tuple[str, bool] | Fault]) -> None:
-        if committed.cancelled() or committed.exception() or committed.result() != (job_id, False):
-            self._dispatch.forget(job_id)
+    def _place(self, tenant_id: str, job: NewJob, committed: Future[tuple[str, bool] | Fault]) -> None:
+        gone = committed.cancelled()  # whoever submitted it; it may have been committed all the same
+        accepted = not gone and not committed.exception() and committed.result() == (job.id, False)
+        if accepted or gone:
+            self._dispatch.wake(tenant_id)
+        if job.secrets and not accepted:
+            self._dispatch.forget(job.id)
 
     def _added(self, session: Session, *, principal: Principal, job: NewJob) -> tuple[str, bool] | Fault:
         """Runs in the writer. A repeat takes no leave; whoever gets none has left no trace. That is an answer and no error:

@@ -51,8 +51,7 @@ class Writer:
     """Runs write commands on ``connection``, which belongs to the writer from now on. ``finish`` has the last word in each
     transaction.
 
-    Commands handed over in one turn of the event loop, or the next, land in the same transaction, so a submission and the
-    placement it causes cost one commit.
+    Commands handed over in one turn of the event loop, or the next, land in the same transaction.
     """
 
     def __init__(
@@ -228,7 +227,7 @@ class Writer:
         self._hand_over()
 
     def _settle(self, done: Done) -> None:
-        """Whoever waits goes on behind this, and before those who only listen."""
+        """Whoever waits goes on after this, before those who only listen."""
         outcomes, events = done
         for future, result, error in outcomes:
             if future.cancelled():
