@@ -24,6 +24,7 @@ __all__ = ["measure"]
 
 NAME = "native call through the gateway, against the server itself"
 RELAY = "how much later a relayed event arrives"
+JOB = "a whole job"
 WARM_UP = 10
 RELAYED = ("execution_start", "execution_cached", "executing", "executed", "progress_state")
 """What is passed on as it comes. The messages of the end are ours, and come when the result is stored."""
@@ -119,7 +120,7 @@ def _seconds(through: Native, direct: Native, rounds: int) -> dict[str, tuple[li
             client.wait()
             ended = time.perf_counter()
             client.view(color)
-            times = {"POST /prompt": submitted - began, "a whole job": ended - began}
+            times = {"POST /prompt": submitted - began, JOB: ended - began}
             for name, call in CALLS.items():
                 began = time.perf_counter()
                 call(client)
@@ -131,11 +132,12 @@ def _seconds(through: Native, direct: Native, rounds: int) -> dict[str, tuple[li
 
 def _ratios(seconds: dict[str, tuple[list[float], list[float]]]) -> list[Figure]:
     ratios = {name: median(ours) / median(direct) for name, (ours, direct) in seconds.items()}
-    calls = [ratio for name, ratio in ratios.items() if name != "a whole job"]
+    calls = [ratio for name, ratio in ratios.items() if name != JOB]
     figures = [Figure(f"{NAME}: half of all kinds", median(calls), "×", AtMost(1.5), {"kinds": len(calls)})]
     for name, (ours, direct) in seconds.items():
         detail = {"p50 ms": median(ours) * 1000, "direct p50 ms": median(direct) * 1000, "rounds": len(ours)}
-        figures.append(Figure(f"{NAME}: {name}", ratios[name], "×", AtMost(1.5), detail))
+        target = None if name == JOB else AtMost(1.5)  # many calls of the gateway's own, and the result stored
+        figures.append(Figure(f"{NAME}: {name}", ratios[name], "×", target, detail))
     return figures
 
 

@@ -186,13 +186,17 @@ def copied(value: Any) -> Any:
 
 def is_deeper(value: Any, most: int) -> bool:
     """Whether more than ``most`` arrays and objects lie within each other."""
-    held = [value]
-    for _ in range(most + 1):
-        held = [each for each in held if isinstance(each, dict | list)]
+    held = [value] if isinstance(value, dict | list) else []
+    for _ in range(most):
         if not held:
             return False
-        held = [each for holder in held for each in (holder.values() if isinstance(holder, dict) else holder)]
-    return True
+        held = [
+            each
+            for holder in held
+            for each in (holder.values() if isinstance(holder, dict) else holder)
+            if isinstance(each, dict | list)
+        ]
+    return bool(held)
 
 
 def kind_of(value: Any) -> str:

@@ -75,14 +75,22 @@ class Pool:
         self._ledger = Ledger()
         self._hungry: dict[str, int] = {}  # tenant → how often it had wanted something when it did last
         self._wants = 0
+        self._due = False  # what waits is about to be placed
         self._expected: dict[str, float] = {}
         self._mean = FIRST_GUESS
         self._again: bool | None = None  # while a placement is under way: whether to look again after it
 
     def wants(self, tenant_id: str) -> None:
-        """A tenant has something waiting that may go here."""
+        """A tenant has something waiting that may go here. It is placed behind what is ready to be done at this moment: so
+        whoever submitted it is answered first, and many that came together are placed together."""
         self._wants += 1
         self._hungry[tenant_id] = self._wants
+        if not self._due:
+            self._due = True
+            asyncio.get_running_loop().call_soon(self._wake_as_due)
+
+    def _wake_as_due(self) -> None:
+        self._due = False
         self.wake()
 
     def wake(self) -> None:
