@@ -1,4 +1,5 @@
-"""One small job on a real ComfyUI: through the SDK and a gateway, through the official proxy, and over its own socket."""
+"""One small job on a real ComfyUI: through the SDK and a gateway, over its own socket, through the official proxy, and through
+the least that could keep its result (`bench.prototype`)."""
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ import websocket
 from bench.figures import AtMost, Figure, median, percentile
 from bench.job import TINY, colors, shows, tiny
 from bench.proxies import PACKAGE, Proxy, ProxyError, proxy
-from bench.servers import comfyui_server, gateway
+from bench.servers import comfyui_server, gateway, prototype
 from comfyone import ComfyOne
 from scripts import real_comfyui
 
@@ -67,6 +68,25 @@ class Direct:
         return answer.content
 
 
+class Floor:
+    """A client of `bench.prototype`."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._http = requests.Session()
+
+    def run(self, color: int) -> str:
+        answer = self._http.post(f"{self._url}/run", json=tiny(color))
+        answer.raise_for_status()
+        id_: str = answer.json()["id"]
+        return id_
+
+    def fetch(self, id_: str) -> bytes:
+        answer = self._http.get(f"{self._url}/pictures/{id_}")
+        answer.raise_for_status()
+        return answer.content
+
+
 class Times:
     """Seconds of each kind of call: until it returned, and until the picture was there."""
 
@@ -89,19 +109,20 @@ def measure(quick: bool, comfyui: str | None) -> list[Figure]:
                 other: Proxy | str = stack.enter_context(proxy(url))
             except ProxyError as error:
                 other = str(error)
-            times = _times(url, other, rounds)
+            floor = Floor(stack.enter_context(prototype(url)).url)
+            times = _times(url, other, floor, rounds)
     except real_comfyui.RealComfyUIError as error:
         return [Figure(NAME, None, detail={"why": str(error).splitlines()[0]})]
     return [*_figures(times), _of_proxy(times, other)]
 
 
-def _times(url: str, other: Proxy | str, rounds: int) -> Times:
-    times, some = Times(), iter(colors(3 * (rounds + WARM_UP)))
+def _times(url: str, other: Proxy | str, floor: Floor, rounds: int) -> Times:
+    times, some = Times(), iter(colors(4 * (rounds + WARM_UP)))
     with gateway() as server, ComfyOne(server.key, domain=server.url) as client:
         client.api.register_backend(url).raise_for_code()
         client.api.create_workflow(TINY).raise_for_code()
         direct = Direct(url)
-        runs = [partial(_ours, client), partial(_direct, direct)]
+        runs = [partial(_ours, client), partial(_direct, direct), partial(_least, floor)]
         if isinstance(other, Proxy):
             runs.append(partial(_proxied, other))
         for _ in range(WARM_UP):
@@ -130,6 +151,14 @@ def _direct(direct: Direct, times: Times, color: int) -> None:
     times.note("direct", began, returned)
 
 
+def _least(floor: Floor, times: Times, color: int) -> None:
+    began = time.perf_counter()
+    id_ = floor.run(color)
+    returned = time.perf_counter()
+    assert shows(floor.fetch(id_), color)
+    times.note("least", began, returned)
+
+
 def _proxied(other: Proxy, times: Times, color: int) -> None:
     """A job that is wrongly said to have failed is counted, and its time is not."""
     began = time.perf_counter()
@@ -149,6 +178,8 @@ def _figures(times: Times) -> list[Figure]:
         _ratio(NAME, ours, direct, AtMost(1.4)),
         _ratio("the same, against the socket and fetching the picture", ours, direct_fetched),
         _ratio("the same, both with the picture in hand", ours_fetched, direct_fetched),
+        _ratio("a bare prototype that keeps results, against the socket", times.returned["least"], direct),
+        _ratio("the gateway, against that prototype", ours, times.returned["least"], other="prototype"),
     ]
 
 
@@ -161,12 +192,14 @@ def _of_proxy(times: Times, other: Proxy | str) -> Figure:
     return replace(found, detail=found.detail | told)
 
 
-def _ratio(name: str, ours: list[float], direct: list[float], target: AtMost | None = None) -> Figure:
+def _ratio(
+    name: str, ours: list[float], direct: list[float], target: AtMost | None = None, *, other: str = "direct"
+) -> Figure:
     detail = {
         "p50 ms": median(ours) * 1000,
-        "direct p50 ms": median(direct) * 1000,
+        f"{other} p50 ms": median(direct) * 1000,
         "p95 ms": percentile(ours, 95) * 1000,
-        "direct p95 ms": percentile(direct, 95) * 1000,
+        f"{other} p95 ms": percentile(direct, 95) * 1000,
         "rounds": len(ours),
     }
     return Figure(name, median(ours) / median(direct), "×", target, detail)

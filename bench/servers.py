@@ -16,7 +16,7 @@ from pathlib import Path
 from scripts import real_comfyui
 from scripts.demo import create_key, serving
 
-__all__ = ["DATABASE", "Process", "Server", "bare", "comfyui_server", "gateway", "sandboxes"]
+__all__ = ["DATABASE", "Process", "Server", "bare", "comfyui_server", "gateway", "prototype", "sandboxes"]
 
 DATABASE = "comfyone.db"
 IN_MEMORY = Path("/dev/shm") if Path("/dev/shm").is_dir() else None
@@ -93,6 +93,17 @@ def bare() -> Iterator[Server]:
     program = (sys.executable, "-m", "bench.bare")
     with tempfile.TemporaryDirectory(prefix="comfyone-bench-") as folder, serving(folder, program=program) as served:
         yield Server(served.url, served.pid, "none", Path(folder))
+
+
+@contextmanager
+def prototype(comfyui: str) -> Iterator[Process]:
+    """The server of `bench.prototype`, in front of a ComfyUI."""
+    program = (sys.executable, "-m", "bench.prototype")
+    with (
+        tempfile.TemporaryDirectory(prefix="comfyone-bench-") as folder,
+        serving(folder, comfyui, program=program) as served,
+    ):
+        yield Process(served.url, served.pid)
 
 
 @contextmanager
