@@ -14,6 +14,8 @@ import typer
 from comfyone.cli.documents import BatchDocument, BatchJob
 from comfyone.cli.local import CommandError, client_of, print_document, settings_of, told
 from comfyone.cli.output import Json, table
+from comfyone.cli.remote import Key
+from comfyone.cli.through import Through, one_way, settings_through
 from comfyone.cli.workflow import checked, load
 from comfyone.errors import ValidationError
 from comfyone.utils.text import format_duration
@@ -48,17 +50,21 @@ def batch(
     server: Annotated[
         list[str] | None, typer.Option("--server", "-s", help="Address of a ComfyUI server; several share the work.")
     ] = None,
+    gateway: Through = None,
+    api_key: Key = None,
     json: Json = False,
 ) -> None:
     """Run many workflows, and save their results. Stopped and started again, it goes on."""
     with told(json):
+        one_way(server, gateway)
         settings = settings_of(context, output__output_dir=output_dir)
         planned = _planned(directory, sweep or (), settings)
         folder = settings.output.output_dir / _name(directory) if settings.output.download_results else None
         if folder is None and (sheet or again):
             raise CommandError("--contact-sheet and --again need saved results", "set output.download_results to true")
         began = time.monotonic()
-        jobs = _run(planned, folder, settings, server or [None], timeout, again, json)
+        places = [_at(settings, url) for url in server or ()] or [settings_through(settings, gateway, api_key)]
+        jobs = _run(planned, folder, settings, places, timeout, again, json)
         drawn = _drawn(jobs, folder) if sheet and folder else None
     document = _document(jobs, time.monotonic() - began, drawn)
     print_document(document) if json else _tell(document)
@@ -113,7 +119,7 @@ def _run(
     planned: Iterable[Planned],
     folder: Path | None,
     settings: ClientSettings,
-    servers: Sequence[str | None],
+    places: Sequence[ClientSettings],
     timeout: float | None,
     again: bool,
     json: bool,
@@ -125,7 +131,7 @@ def _run(
     if again and folder:
         discard(folder / MANIFEST)
     with ExitStack() as stack:
-        clients = [stack.enter_context(client_of(_at(settings, url))) for url in servers]
+        clients = [stack.enter_context(client_of(place)) for place in places]
         try:
             return run(
                 clients,
@@ -142,9 +148,7 @@ def _run(
             raise CommandError(f"stopped; {kept}", "run the same command again to go on" if folder else None) from None
 
 
-def _at(settings: ClientSettings, url: str | None) -> ClientSettings:
-    if url is None:
-        return settings
+def _at(settings: ClientSettings, url: str) -> ClientSettings:
     return settings.model_copy(update={"comfyui": settings.comfyui.model_copy(update={"url": url})})
 
 

@@ -13,6 +13,8 @@ import typer
 from comfyone.cli.documents import ConversionDocument, ProblemRecord, TemplateDocument, ValidationDocument
 from comfyone.cli.local import CommandError, Server, client_of, print_document, settings_of, told
 from comfyone.cli.output import Json, show, table
+from comfyone.cli.remote import Key
+from comfyone.cli.through import Through, one_way, settings_through
 from comfyone.cli.workflow import JSON_SUFFIXES, load, parsed
 from comfyone.errors import ValidationError
 from comfyone.graph.convert import convert as converted
@@ -37,20 +39,23 @@ def validate(
     context: typer.Context,
     workflow: Annotated[Path, typer.Argument(help="A workflow in API format.")],
     server: Server = None,
+    gateway: Through = None,
+    api_key: Key = None,
     object_info: ObjectInfo = None,
     json: Json = False,
 ) -> None:
-    """Check a workflow; with --server or --object-info also its classes, types and values."""
+    """Check a workflow; with --server, --gateway or --object-info also its classes, types and values."""
     with told(json):
         graph = load(workflow)
-        known = _known(context, server, object_info) if server or object_info else None
+        against = object_info or server or gateway
+        known = _known(context, server, gateway, api_key, object_info) if against else None
         problems = problems_of(graph, known)
     valid = not errors_of(problems)
     counted = info(graph) if valid else None
     document = ValidationDocument(
         file=workflow,
         valid=valid,
-        checked_against=str(object_info or server) if known is not None else None,
+        checked_against=str(against) if against else None,
         total_nodes=counted.total_nodes if counted else None,
         node_types=counted.node_types if counted else {},
         problems=tuple(map(_record, problems)),
@@ -77,13 +82,16 @@ def _record(problem: Problem) -> ProblemRecord:
     )
 
 
-def _known(context: typer.Context, server: str | None, file: Path | None) -> Mapping[str, Any]:
+def _known(
+    context: typer.Context, server: str | None, gateway: str | None, api_key: str | None, file: Path | None
+) -> Mapping[str, Any]:
+    one_way(server, gateway)
     if file is not None:
         found = load_graph(file)
         if "nodes" in found or not all(isinstance(each, dict) and "input" in each for each in found.values()):
             raise ValidationError(f"{file} is no answer of GET /object_info")
         return found
-    with client_of(settings_of(context, comfyui__url=server)) as client:
+    with client_of(settings_through(settings_of(context, comfyui__url=server), gateway, api_key)) as client:
         return client.get_object_info()
 
 
@@ -97,13 +105,16 @@ def convert(
         Path | None, typer.Option("--diff", help="Show how the outcome differs from this API file.")
     ] = None,
     server: Server = None,
+    gateway: Through = None,
+    api_key: Key = None,
     object_info: ObjectInfo = None,
     json: Json = False,
 ) -> None:
     """Turn the editor's format into the API's. The server's node classes say what its values mean."""
     with told(json):
         drawn = _drawn(workflow)
-        conversion = converted(drawn, _known(context, server, object_info), now=datetime.now())
+        known = _known(context, server, gateway, api_key, object_info)
+        conversion = converted(drawn, known, now=datetime.now())
         differences = tuple(str(diff(load(compare), conversion.graph)).splitlines()) if compare else ()
         if output:
             save_graph(conversion.graph, output)

@@ -29,7 +29,7 @@ from comfyone.cli.local import (
 )
 from comfyone.cli.output import Json, fail
 from comfyone.cli.remote import Key
-from comfyone.cli.through import Through, one_way, send_through
+from comfyone.cli.through import Through, one_way, send_through, settings_through
 from comfyone.cli.workflow import Update, checked, load, updated
 from comfyone.comfyui.events import Event, Preview
 from comfyone.errors import ComfyExecutionError, PromptTimeoutError
@@ -91,7 +91,8 @@ def send(
                 return _tell(SendDocument(prompt_id=sent["prompt_id"], state="queued", seeds=seeds), json)
             future = client.submit(graph)
             _say(json, f"prompt {future.prompt_id}")
-            document = _follow(client, future, settings, json, workflow.stem, graph, seeds)
+            again = _again(future.prompt_id, server)
+            document = _follow(client, future, settings, json, workflow.stem, again, graph, seeds)
     _finish(document, json)
 
 
@@ -105,13 +106,18 @@ def wait(
     timeout: Timeout = None,
     output_dir: Folder = None,
     server: Server = None,
+    gateway: Through = None,
+    api_key: Key = None,
     json: Json = False,
 ) -> None:
     """Pick a prompt up again: wait for its end, and save its results."""
     with told(json):
+        one_way(server, gateway)
         settings = settings_of(context, comfyui__url=server, comfyui__timeout=timeout, output__output_dir=output_dir)
-        with client_of(settings) as client:
-            document = _follow(client, client.future_of(prompt), settings, json, prompt)
+        with client_of(settings_through(settings, gateway, api_key)) as client:
+            document = _follow(
+                client, client.future_of(prompt), settings, json, prompt, _again(prompt, server, gateway)
+            )
     _finish(document, json)
 
 
@@ -121,10 +127,11 @@ def _follow(
     settings: ClientSettings,
     json: bool,
     title: str,
+    again: str,
     graph: Mapping[str, Any] | None = None,
     seeds: Mapping[str, int] | None = None,
 ) -> SendDocument:
-    """Waits for a prompt, with a display for people, and saves what it produced."""
+    """Waits for a prompt, with a display for people, and saves what it produced. ``again`` is the command that does so later."""
     prompt_id, began = future.prompt_id, time.monotonic()
     try:
         with watching(title, quiet=json) as watch:
@@ -132,15 +139,15 @@ def _follow(
             execution = _awaited(future, settings.comfyui.timeout, watch, graph or {})
     except KeyboardInterrupt:
         text = f"stopped waiting; prompt {prompt_id} goes on"
-        raise CommandError(text, f"comfyone wait {prompt_id}", 130, prompt_id=prompt_id) from None
+        raise CommandError(text, again, 130, prompt_id=prompt_id) from None
     except PromptTimeoutError as error:
-        error.hint = f"comfyone wait {prompt_id}"
+        error.hint = again
         raise
     except ComfyExecutionError as error:
         state: Literal["interrupted", "failed"] = "interrupted" if error.interrupted else "failed"
         return SendDocument(prompt_id=prompt_id, state=state, seeds=seeds or {}, error=error_record(error))
     seconds = round(time.monotonic() - began, 3)
-    with kept(prompt_id, settings.output.output_dir, f"comfyone wait {prompt_id}"):
+    with kept(prompt_id, settings.output.output_dir, again):
         outputs = tuple(_saved(execution, settings))
         document = SendDocument(
             prompt_id=prompt_id, state="succeeded", seeds=seeds or {}, seconds=seconds, outputs=outputs
@@ -151,6 +158,11 @@ def _follow(
     return document.model_copy(update={"metadata": path})
 
 
+def _again(prompt_id: str, server: str | None = None, gateway: str | None = None) -> str:
+    where = f" --gateway {gateway}" if gateway else f" --server {server}" if server else ""
+    return f"comfyone wait {prompt_id}{where}"
+
+
 def _awaited(future: PromptFuture, seconds: float, watch: Watch, graph: Mapping[str, Any]) -> Execution:
     deadline = time.monotonic() + seconds
     while not wait_for([future], max(0.0, min(GLANCE, deadline - time.monotonic()))).done:
@@ -158,6 +170,8 @@ def _awaited(future: PromptFuture, seconds: float, watch: Watch, graph: Mapping[
         watch.advance(100 * progress.fraction, _named(progress.node, graph))
         if time.monotonic() >= deadline:
             break
+    if not future.done():
+        raise PromptTimeoutError(future.prompt_id, f"prompt {future.prompt_id} has not ended within {seconds:g} s")
     execution = future.result(0)
     watch.advance(100.0, "")
     return execution

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from PIL import Image, UnidentifiedImageError
+from pydantic import SecretStr
 
 from comfyone.api.comfyone import ComfyOne
 from comfyone.cli.documents import OutputRecord, QueueDocument, QueueEntry, SendDocument
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from comfyone.api.result import Output
     from comfyone.wire.v1 import JobEvent
 
-__all__ = ["Through", "one_way", "queue_through", "send_through"]
+__all__ = ["Through", "one_way", "queue_through", "send_through", "settings_through"]
 
 Through = Annotated[
     str | None, typer.Option("--gateway", help="Address of a gateway to go through, in place of a ComfyUI server.")
@@ -34,7 +35,7 @@ WAITING, RUNNING = ("queued",), ("dispatched", "running")
 LISTED = 200
 
 
-def one_way(server: str | None, gateway: str | None) -> None:
+def one_way(server: object, gateway: str | None) -> None:
     """See that a command is told one place to go to.
 
     Raises:
@@ -43,6 +44,19 @@ def one_way(server: str | None, gateway: str | None) -> None:
     if server and gateway:
         hint = "drop --server: the gateway chooses the server; or drop --gateway, to go to that server alone"
         raise CommandError("--server and --gateway name two places to go to", hint, 2)
+
+
+def settings_through(settings: ClientSettings, gateway: str | None, api_key: str | None) -> ClientSettings:
+    """The settings with a gateway as the server, if one is named: it speaks ComfyUI's own words too. Headers and names that
+    were set are for the server, and don't go there.
+
+    Raises:
+        CommandError: There is no key.
+    """
+    if gateway is None:
+        return settings
+    changed = {"url": gateway, "headers": {}, "auth": SecretStr(_key(api_key))}
+    return settings.model_copy(update={"comfyui": settings.comfyui.model_copy(update=changed)})
 
 
 def send_through(
@@ -75,9 +89,13 @@ def send_through(
 
 
 def _connected(gateway: str, api_key: str | None) -> ComfyOne:
+    return ComfyOne(_key(api_key), domain=gateway)
+
+
+def _key(api_key: str | None) -> str:
     if not api_key:
         raise CommandError("no API key was given", "pass --api-key, or export COMFYONE_API_KEY", 2)
-    return ComfyOne(api_key, domain=gateway)
+    return api_key
 
 
 def _followed(

@@ -21,13 +21,14 @@ from comfyone.transport.answers import Answer, Faults, retry_after
 from comfyone.transport.call import Call
 from comfyone.transport.decisions import shown
 
-__all__ = ["COMFYUI_FAULTS", "decoded", "failure_of", "problems_of", "recognised"]
+__all__ = ["COMFYUI_FAULTS", "decoded", "failure_of", "is_stranger", "problems_of", "recognised"]
 
 T = TypeVar("T")
 _LIMIT = 2000
 _NODE_ID = re.compile(r"Node ID '#(.+?)'")
 _CLASS = re.compile(r"node (.+?) does not exist")
 _MISSING = frozenset({404, 405, 501})
+_DOUBTED = frozenset({401, 403, 407})
 _CREDENTIALS = "the server, or what stands before it, wants other credentials: pass 'auth' or 'headers'"
 _ADDRESS = "check host, port and protocol: give the address under which ComfyUI's page opens"
 
@@ -36,7 +37,7 @@ def _refused(status: int, headers: Mapping[str, str], content: bytes) -> ComfyUI
     body = _json(content)
     if isinstance(body, dict) and isinstance(body.get("error"), dict) and "node_errors" in body:
         return _rejected(status, body)
-    hint = _CREDENTIALS if status in (401, 403, 407) else None
+    hint = _CREDENTIALS if status in _DOUBTED else None
     return ComfyUIError(
         status, _said(status, body, content), hint=hint, status=status, retry_after=retry_after(headers)
     )
@@ -119,6 +120,11 @@ def _unanswered(message: str, context: Mapping[str, Any] | None = None, *, hint:
 
 COMFYUI_FAULTS = Faults(refused=_refused, unanswered=_unanswered, unexpected=NotComfyUIError)
 """The errors of ComfyUI's vocabulary."""
+
+
+def is_stranger(error: ComfyUIError) -> bool:
+    """Whether the server, or what stands before it, does not know us: to ask again would not change that."""
+    return error.status in _DOUBTED
 
 
 def recognised(call: Call, error: ComfyUIError) -> ComfyUIError:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from comfyone.comfyui import calls
-from comfyone.comfyui.faults import decoded, recognised
+from comfyone.comfyui.faults import decoded, is_stranger, recognised
 from comfyone.comfyui.records import Answered, QueueState
 from comfyone.comfyui.tracking import Book, Outcome, Terms, was_interrupted
 from comfyone.errors import (
@@ -173,7 +173,7 @@ def look(book: Book, asked: tuple[str, ...]) -> Flow[None]:
             book.in_history(prompt_id, (yield from _entry(prompt_id)))
             left.remove(prompt_id)
     except ComfyUIError as error:
-        book.unanswered(left, error)
+        book.unanswered(left, error, final=is_stranger(error))
 
 
 def look_for_end(book: Book, prompt_id: str) -> Flow[None]:
@@ -181,7 +181,7 @@ def look_for_end(book: Book, prompt_id: str) -> Flow[None]:
     try:
         book.in_history(prompt_id, (yield from _entry(prompt_id)))
     except ComfyUIError as error:
-        book.unanswered([prompt_id], error)
+        book.unanswered([prompt_id], error, final=is_stranger(error))
 
 
 def settle(

@@ -317,8 +317,8 @@ class Book:
         self._plan(watch, min(_FIRST_REPEAT * 2.0 ** (watch.looks - 1), _LAST_REPEAT))
         return None
 
-    def unanswered(self, asked: Iterable[str], error: ComfyOneError) -> None:
-        """The server gave no answer, so nothing is known of these."""
+    def unanswered(self, asked: Iterable[str], error: ComfyOneError, *, final: bool = False) -> None:
+        """The server gave no answer, so nothing is known of these; and never will be, if that is ``final``."""
         gone: list[tuple[str, Outcome]] = []
         with self._guard:
             now = self._clock()
@@ -326,7 +326,9 @@ class Book:
                 since = watch.unanswered_since = now if watch.unanswered_since is None else watch.unanswered_since
                 watch.over = False
                 self._plan(watch, min(self.terms.interval, max(_CLOSEST, now - since)))
-                if now - since >= self.terms.outage:
+                if final:
+                    gone.append((watch.prompt_id, Outcome(error=error)))
+                elif now - since >= self.terms.outage:
                     gone.append((watch.prompt_id, Outcome(error=_out_of_reach(watch.prompt_id, error))))
         for prompt_id, outcome in gone:
             self._settle(prompt_id, outcome)

@@ -501,7 +501,64 @@ def test_send_and_queue_also_go_through_a_gateway(box: Sandbox, gateway: Gateway
     comfyone("send", saved(tiny()), *through).fails(2, "API key")
 
 
-@pytest.mark.parametrize("arguments", [("send", "graph.json"), ("queue",)])
+def test_a_batch_goes_through_a_gateway_to_all_of_its_servers(box: Sandbox, gateway: GatewayProcess) -> None:
+    environment = {"COMFYONE_API_KEY": gateway.key("many")}
+    through = ("--gateway", gateway.url)
+    with Sandbox() as other:
+        for name, url in (("box", box.url), ("other", other.url)):
+            comfyone("backends", "add", name, "--url", url, *through, environment=environment)
+        for number in range(6):
+            saved(tiny(color=number), f"jobs/{number}.json")
+        settings = ("--set", "batch.max_concurrent=6", "--set", "comfyui.auth=for-another:server")
+        done = comfyone(*settings, "batch", "jobs", "--json", *through, environment=environment).json
+        assert (done["completed"], done["failed"]) == (6, 0)
+        assert all(Path(job["files"][0]).is_file() for job in done["jobs"])
+        assert len(box.records) + len(other.records) == 6
+        assert min(len(box.records), len(other.records)) > 0
+        again = comfyone(*settings, "batch", "jobs", "--json", *through, environment=environment).json
+        assert again["completed"] == 6
+        assert len(box.records) + len(other.records) == 6
+    saved(tiny(), "more/new.json")
+    strange = comfyone("batch", "more", "--json", *through, "--api-key", "sk-unknown")
+    assert strange.code == 1
+    assert "the API key is not known" in json.loads(strange.out)["jobs"][0]["error"]
+    comfyone("batch", "more", *through).fails(2, "API key")
+
+
+def test_what_a_gateway_knows_a_workflow_is_checked_converted_and_waited_for_by(
+    box: Sandbox, gateway: GatewayProcess
+) -> None:
+    environment = {"COMFYONE_API_KEY": gateway.key("knowing")}
+    through = ("--gateway", gateway.url)
+    comfyone("backends", "add", "box", "--url", box.url, *through, environment=environment)
+    checked = comfyone("validate", saved(tiny()), "--json", *through, environment=environment).json
+    assert (checked["valid"], checked["checked_against"]) == (True, gateway.url)
+    wrong = tiny() | {"2": {"class_type": "ImageInverted", "inputs": {"image": ["1", 0]}}}
+    comfyone("validate", saved(wrong), *through, environment=environment).fails(1, "ImageInvert")
+    saved(DRAWN, "drawn.json")
+    comfyone("convert", "drawn.json", "-o", "converted.json", *through, environment=environment)
+    sent = comfyone("send", "converted.json", "--json", *through, environment=environment).json
+    waited = comfyone("wait", sent["prompt_id"], "--json", *through, environment=environment).json
+    assert waited["state"] == "succeeded"
+    assert Path(waited["outputs"][0]["path"]).is_file()
+
+
+def test_whoever_the_server_does_not_know_is_not_kept_waiting(box: Sandbox, gateway: GatewayProcess) -> None:
+    through = ("--gateway", gateway.url, "--api-key", "sk-unknown")
+    comfyone("wait", "1", "--timeout", "60", *through).fails(1, "the API key is not known", "credentials")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("send", "graph.json"),
+        ("queue",),
+        ("wait", "1"),
+        ("validate", "graph.json"),
+        ("convert", "graph.json"),
+        ("batch", "graph.json", "--sweep", "1.color=[1]"),
+    ],
+)
 def test_a_server_and_a_gateway_at_once_are_refused(run: Run, box: Sandbox, arguments: tuple[str, ...]) -> None:
     saved(tiny())
     both = ("--server", box.url, "--gateway", "http://127.0.0.1:1")
@@ -620,6 +677,7 @@ def test_a_time_that_is_over_names_the_prompt_in_the_document(run: Run, box: San
     [record] = box.records
     error = json.loads(done.out)["error"]
     assert (done.code, error["prompt_id"], error["hint"]) == (1, record.prompt_id, f"comfyone wait {record.prompt_id}")
+    assert error["message"].endswith("has not ended within 0.5 s")
 
 
 def test_the_timeout_also_holds_through_a_gateway(box: Sandbox, gateway: GatewayProcess) -> None:
