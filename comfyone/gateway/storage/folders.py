@@ -6,7 +6,7 @@ from comfyone.errors import Fault
 from comfyone.gateway.domain.files import Asset
 from comfyone.gateway.domain.folders import Folder, NamedFile
 from comfyone.gateway.storage.rows import ASSET, FIRST_EXPIRY, NO_RESULT, UNNAMED, UNUSED, asset_of, columns_of
-from comfyone.gateway.storage.sql import Row, Sql
+from comfyone.gateway.storage.sql import Row, TenantSql
 
 __all__ = ["SqlFolders"]
 
@@ -21,12 +21,8 @@ LAST = "\U0010ffff"
 """Sorts behind everything that a path can begin with."""
 
 
-class SqlFolders:
+class SqlFolders(TenantSql):
     """See `comfyone.gateway.ports.FolderDoor`."""
-
-    def __init__(self, sql: Sql, tenant_id: str) -> None:
-        self._sql = sql
-        self._tenant = tenant_id
 
     def find(self, folder: Folder, path: str) -> NamedFile | None:
         row = self._sql.one(f"{_NAMED} AND f.path = ?", (self._tenant, folder, path))

@@ -14,7 +14,7 @@ from comfyone.gateway.ports import JobView, Listed, Prompt
 from comfyone.gateway.storage.listing import metadata_of
 from comfyone.gateway.storage.origins import ORIGIN, job_of_prompt, read_origin
 from comfyone.gateway.storage.rows import ASSET, JOB, columns_of, job_of, output_of
-from comfyone.gateway.storage.sql import Row, Sql
+from comfyone.gateway.storage.sql import Row, TenantSql
 
 __all__ = ["SqlPrompts"]
 
@@ -77,12 +77,8 @@ _OUTPUTS = (
 )
 
 
-class SqlPrompts:
+class SqlPrompts(TenantSql):
     """See `comfyone.gateway.ports.PromptDoor`."""
-
-    def __init__(self, sql: Sql, tenant_id: str) -> None:
-        self._sql = sql
-        self._tenant = tenant_id
 
     def remaining(self, most: int) -> int:
         """How many jobs wait or run; past ``most`` they are not counted any further."""

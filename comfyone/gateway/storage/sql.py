@@ -8,7 +8,7 @@ from typing import Any
 
 from comfyone.gateway.domain.jobs import JobEvent
 
-__all__ = ["Row", "Sql"]
+__all__ = ["Row", "Sql", "TenantSql"]
 
 Row = tuple[Any, ...]
 Parameters = Mapping[str, Any] | Sequence[Any]
@@ -35,3 +35,11 @@ class Sql:
     def run(self, statement: str, parameters: Parameters = ()) -> int:
         """The number of rows that changed."""
         return self._connection.execute(statement, parameters).rowcount
+
+
+class TenantSql:
+    """What works on the rows of one tenant."""
+
+    def __init__(self, sql: Sql, tenant_id: str) -> None:
+        self._sql = sql
+        self._tenant = tenant_id

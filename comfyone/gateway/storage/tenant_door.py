@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from types import MappingProxyType
 
 from comfyone.errors import Fault
-from comfyone.gateway.domain.apps import AppPolicy
-from comfyone.gateway.domain.backends import Backend, BackendState, ConditionChange, find_backend
 from comfyone.gateway.domain.ids import least_id
 from comfyone.gateway.domain.jobs import TERMINAL, Job, JobEvent, JobState, NewJob, Origin, Standing, Task, rank_of
-from comfyone.gateway.domain.workflows import Workflow, unknown_workflow
 from comfyone.gateway.ports import MAX_POSITION, JobView, QueuedJob
-from comfyone.gateway.storage.apps import app_policy, set_app_policy
 from comfyone.gateway.storage.listing import add_metadata, metadata_of, page_of
 from comfyone.gateway.storage.origins import (
     add_origin,
@@ -24,33 +19,23 @@ from comfyone.gateway.storage.origins import (
     placed_for,
 )
 from comfyone.gateway.storage.rows import (
-    BACKEND,
     JOB,
-    WORKFLOW,
-    backend_of,
     event_of,
     failure_text,
-    inputs_text,
     job_of,
     json_text,
     needs_text,
     output_of,
-    workflow_of,
 )
 from comfyone.gateway.storage.sql import Row
 from comfyone.gateway.storage.tasks import add_task, at_work, count, tally, tasks_of
+from comfyone.gateway.storage.tenant_backends import SqlTenantBackends
 from comfyone.gateway.storage.tenant_files import OUTPUTS, SqlTenantFiles
+from comfyone.gateway.storage.tenant_workflows import SqlTenantWorkflows
 from comfyone.gateway.storage.transitions import add_event, add_usage, error_data, transition
 
 __all__ = ["SqlTenantDoor"]
 
-_CURRENT = (
-    f"SELECT {WORKFLOW} FROM workflows w JOIN workflow_versions v ON v.workflow_id = w.id AND v.version = w.version "
-)
-_VERSION = (
-    f"SELECT {WORKFLOW} FROM workflows w JOIN workflow_versions v ON v.workflow_id = w.id AND v.version = :version "
-)
-_MINE = "WHERE w.tenant_id = :tenant AND w.deleted_at IS NULL "
 _AHEAD = (
     "SELECT COUNT(*) FROM (SELECT 1 FROM jobs WHERE state = 'queued' AND tenant_id = :tenant "
     f"AND (rank, id) < (SELECT rank, id FROM jobs WHERE id = :job) ORDER BY rank, id LIMIT {MAX_POSITION}) AS ahead"
@@ -63,161 +48,8 @@ _NEW_JOB = (
 )
 
 
-class SqlTenantDoor(SqlTenantFiles):
-    """See `comfyone.gateway.ports.TenantDoor`."""
-
-    # backends
-
-    def backends(self) -> list[Backend]:
-        """Its own, and the shared ones, whose address is their owner's affair. A name of its own hides a shared one."""
-        own = self._own_backends()
-        names = {backend.name for backend in own}
-        rows = self._sql.all(
-            f"SELECT {BACKEND} FROM backends WHERE shared = 1 AND tenant_id <> ? ORDER BY id", (self._tenant,)
-        )
-        shared = [replace(backend_of(row), url="") for row in rows]
-        return [*own, *(backend for backend in shared if backend.name not in names)]
-
-    def backend(self, key: str) -> Backend:
-        return find_backend(self.backends(), key)
-
-    def _own_backends(self) -> list[Backend]:
-        rows = self._sql.all(f"SELECT {BACKEND} FROM backends WHERE tenant_id = ? ORDER BY id", (self._tenant,))
-        return [backend_of(row) for row in rows]
-
-    def _private_backend(self, key: str) -> Backend:
-        """One that the tenant may change. Shared ones are changed by `SqlSharedBackends` alone."""
-        return find_backend([backend for backend in self._own_backends() if not backend.shared], key)
-
-    def add_backend(self, backend: Backend, *, new: bool = False) -> Backend:
-        existing = [other for other in self._own_backends() if other.name == backend.name]
-        if existing and not new and (existing[0].url, existing[0].shared) == (backend.url, backend.shared):
-            return existing[0]
-        if existing:
-            raise Fault("conflict", f"backend '{backend.name}' is registered at {existing[0].url}", field="instance_id")
-        self._sql.run(
-            f"INSERT INTO backends ({BACKEND}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                backend.id,
-                self._tenant,
-                backend.name,
-                backend.instance_id,
-                backend.url,
-                backend.state,
-                backend.weight,
-                json_text(backend.labels),
-                int(backend.shared),
-                backend.created_at,
-            ),
-        )
-        return backend
-
-    def app_policy(self, app_id: str) -> AppPolicy:
-        """How an app chooses among its backends."""
-        return app_policy(self._sql, self._tenant, app_id)
-
-    def set_app_policy(self, app_id: str, policy: AppPolicy) -> None:
-        """Raises:
-        Fault: ``conflict`` when too many apps have a policy of their own.
-        """
-        set_app_policy(self._sql, self._tenant, app_id, policy)
-
-    def change_backend(
-        self, key: str, *, state: BackendState | None, weight: int | None, labels: Mapping[str, str] | None
-    ) -> Backend:
-        backend = self._private_backend(key)
-        self._sql.run(
-            "UPDATE backends SET state = COALESCE(?, state), weight = COALESCE(?, weight), labels = COALESCE(?, labels) "
-            "WHERE id = ? AND tenant_id = ?",
-            (state, weight, None if labels is None else json_text(labels), backend.id, self._tenant),
-        )
-        return self._private_backend(backend.name)
-
-    def delete_backend(self, key: str) -> Backend:
-        backend = self._private_backend(key)
-        self._sql.run("DELETE FROM backends WHERE id = ? AND tenant_id = ?", (backend.id, self._tenant))
-        return backend
-
-    # workflows
-
-    def workflows(self) -> list[Workflow]:
-        return [workflow_of(row) for row in self._sql.all(_CURRENT + _MINE + "ORDER BY w.id", {"tenant": self._tenant})]
-
-    def workflow(self, key: str, version: int | None = None) -> Workflow:
-        """By id or name; the current version unless one is named."""
-        statement = (_CURRENT if version is None else _VERSION) + _MINE
-        values = {"tenant": self._tenant, "key": key, "version": version}
-        row = self._sql.one(statement + "AND w.id = :key", values) or self._sql.one(
-            statement + "AND w.name = :key", values
-        )
-        if row is None:
-            raise unknown_workflow(key, version)
-        return workflow_of(row)
-
-    def add_workflow(self, workflow: Workflow) -> Workflow:
-        self._name_is_free(workflow)
-        self._sql.run(
-            "INSERT INTO workflows (id, tenant_id, name, version, created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?)",
-            (workflow.id, self._tenant, workflow.name, workflow.version, workflow.created_at, workflow.updated_at),
-        )
-        self._add_version(workflow)
-        return workflow
-
-    def replace_workflow(self, key: str, workflow: Workflow) -> Workflow:
-        """Stores the next version. Of ``workflow`` only what a caller declares counts; the rest stays as it was."""
-        old = self.workflow(key)
-        new = Workflow(
-            old.id,
-            self._tenant,
-            workflow.name,
-            old.version + 1,
-            workflow.inputs,
-            workflow.outputs,
-            workflow.graph,
-            old.created_at,
-            workflow.updated_at,
-        )
-        self._name_is_free(new)
-        self._sql.run(
-            "UPDATE workflows SET name = ?, version = ?, updated_at = ? WHERE id = ? AND tenant_id = ?",
-            (new.name, new.version, new.updated_at, new.id, self._tenant),
-        )
-        self._add_version(new)
-        return new
-
-    def delete_workflow(self, key: str, now: float) -> None:
-        workflow = self.workflow(key)
-        self._sql.run(
-            "UPDATE workflows SET deleted_at = ? WHERE id = ? AND tenant_id = ?", (now, workflow.id, self._tenant)
-        )
-
-    def _name_is_free(self, workflow: Workflow) -> None:
-        taken = self._sql.one(
-            "SELECT 1 FROM workflows WHERE tenant_id = ? AND name = ? AND deleted_at IS NULL AND id <> ?",
-            (self._tenant, workflow.name, workflow.id),
-        )
-        if taken:
-            raise Fault(
-                "conflict",
-                f"there is a workflow '{workflow.name}' already",
-                field="name",
-                hint="update it, or choose another name",
-            )
-
-    def _add_version(self, workflow: Workflow) -> None:
-        self._sql.run(
-            "INSERT INTO workflow_versions (workflow_id, version, inputs, outputs, graph, created_at) VALUES (?, ?, ?, ?, ?, ?)",
-            (
-                workflow.id,
-                workflow.version,
-                inputs_text(workflow.inputs),
-                json_text(workflow.outputs),
-                workflow.graph,
-                workflow.updated_at,
-            ),
-        )
-
-    # jobs
+class SqlTenantDoor(SqlTenantBackends, SqlTenantFiles, SqlTenantWorkflows):
+    """See `comfyone.gateway.ports.TenantDoor`: jobs stand here."""
 
     def replayed(self, key: str, digest: bytes, since: float | None = None) -> str | None:
         """The job that was submitted under this idempotency key, if any; only one that came ``since`` a moment.
@@ -366,15 +198,6 @@ class SqlTenantDoor(SqlTenantFiles):
         )
         assert row is not None
         add_event(self._sql, JobEvent(self._tenant, job_id, row[0], "priority", now, {"priority": priority}))
-
-    def conditions(self, key: str, limit: int) -> list[ConditionChange]:
-        """What became of a backend, the latest first. Of one that all share no reasons: they tell where it is."""
-        backend = self.backend(key)
-        rows = self._sql.all(
-            "SELECT at, condition, reason FROM backend_history WHERE backend_id = ? ORDER BY id DESC LIMIT ?",
-            (backend.id, limit),
-        )
-        return [ConditionChange(at, condition, None if backend.shared else reason) for at, condition, reason in rows]
 
     def _use(self, job: NewJob) -> None:
         """Keeps the files that a job needs from being deleted before it has ended."""

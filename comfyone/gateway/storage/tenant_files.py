@@ -8,7 +8,7 @@ from comfyone.errors import Fault
 from comfyone.gateway.domain.files import Asset, Output
 from comfyone.gateway.domain.ids import new_id
 from comfyone.gateway.storage.rows import ASSET, FIRST_EXPIRY, asset_of, columns_of, output_of
-from comfyone.gateway.storage.sql import Sql
+from comfyone.gateway.storage.sql import TenantSql
 
 __all__ = ["OUTPUTS", "SqlTenantFiles"]
 
@@ -34,12 +34,8 @@ MAX_NAMES = 1000
 """Names that a tenant may give one content; how much there is of all, the quota bounds."""
 
 
-class SqlTenantFiles:
+class SqlTenantFiles(TenantSql):
     """The part of `comfyone.gateway.ports.TenantDoor` that is about files."""
-
-    def __init__(self, sql: Sql, tenant_id: str) -> None:
-        self._sql = sql
-        self._tenant = tenant_id
 
     def asset(self, asset_id: str) -> Asset:
         row = self._sql.one(f"SELECT {ASSET} FROM assets WHERE id = ? AND tenant_id = ?", (asset_id, self._tenant))

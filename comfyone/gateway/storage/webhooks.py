@@ -10,7 +10,7 @@ from comfyone.errors import Fault
 from comfyone.gateway.domain.ids import new_id
 from comfyone.gateway.domain.webhooks import Delivery, Webhook
 from comfyone.gateway.storage.rows import json_text
-from comfyone.gateway.storage.sql import Row, Sql
+from comfyone.gateway.storage.sql import Row, Sql, TenantSql
 
 __all__ = ["SqlWebhooks", "add_delivery", "give_up"]
 
@@ -20,12 +20,8 @@ DELIVERY = "id, webhook_id, job_id, type, attempts, due_at, delivered_at, status
 _events = msgspec.json.Decoder(tuple[str, ...])
 
 
-class SqlWebhooks:
+class SqlWebhooks(TenantSql):
     """See `comfyone.gateway.ports.WebhookDoor`."""
-
-    def __init__(self, sql: Sql, tenant_id: str) -> None:
-        self._sql = sql
-        self._tenant = tenant_id
 
     def all(self) -> list[Webhook]:
         rows = self._sql.all(f"SELECT {WEBHOOK} FROM webhooks WHERE tenant_id = ? ORDER BY id", (self._tenant,))
