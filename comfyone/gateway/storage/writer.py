@@ -3,7 +3,7 @@
 While the disk is quick that happens right where the event loop is: two threads that take turns with the interpreter
 cost more than the flush itself (measured: 2,200 against 1,700 durable submissions a second, 1,300 against 600 over one
 connection). When flushes get slow a thread of ours waits for them, and the loop goes on; the same when somebody else holds
-the database.
+the database, and when nobody waits for the commit.
 
 A commit costs a flush to disk whatever it holds, so the more arrives at once the cheaper each becomes. When a command
 raises, all of its batch run once more, each guarded by a savepoint, so that it alone is undone; commands must therefore
