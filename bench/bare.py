@@ -12,6 +12,7 @@ import sqlite3
 import sys
 import threading
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -72,7 +73,11 @@ async def serve(folder: Path) -> None:
         await writer.add((job_id, body))
         return Response(msgspec.json.encode({"code": 0, "data": {"id": job_id}}), media_type="application/json")
 
-    routes = [Route(path, accept, methods=["POST"]) for path in ("/v1/prompts", "/v1/prompts_workflow")]
+    await answer([Route(path, accept, methods=["POST"]) for path in ("/v1/prompts", "/v1/prompts_workflow")])
+
+
+async def answer(routes: Sequence[Route]) -> None:
+    """Serves routes on a free port, and prints where."""
     config = uvicorn.Config(Starlette(routes=routes), log_config=None, access_log=False, lifespan="off", loop="none")
     # With the protocol named, asyncio turns Nagle's delay off.
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:

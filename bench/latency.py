@@ -8,10 +8,11 @@ import random
 import time
 import uuid
 from collections import defaultdict
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import requests
 import websocket
@@ -20,10 +21,12 @@ from bench.figures import AtMost, Figure, median, percentile
 from bench.job import TINY, colors, shows, tiny
 from bench.proxies import PACKAGE, Proxy, ProxyError, proxy
 from bench.servers import comfyui_server, gateway, prototype
-from comfyone import ComfyOne
+from comfyone import ComfyOne, Output
 from scripts import real_comfyui
 
 __all__ = ["measure"]
+
+T = TypeVar("T")
 
 NAME = "small job through SDK and gateway, against ComfyUI's own socket"
 WARM_UP = 10
@@ -122,7 +125,11 @@ def _times(url: str, other: Proxy | str, floor: Floor, rounds: int) -> Times:
         client.api.register_backend(url).raise_for_code()
         client.api.create_workflow(TINY).raise_for_code()
         direct = Direct(url)
-        runs = [partial(_ours, client), partial(_direct, direct), partial(_least, floor)]
+        runs: list[Callable[[Times, int], None]] = [
+            partial(_timed, "ours", partial(_run, client), Output.read),
+            partial(_timed, "direct", direct.run, direct.fetch),
+            partial(_timed, "least", floor.run, floor.fetch),
+        ]
         if isinstance(other, Proxy):
             runs.append(partial(_proxied, other))
         for _ in range(WARM_UP):
@@ -135,28 +142,17 @@ def _times(url: str, other: Proxy | str, floor: Floor, rounds: int) -> Times:
     return times
 
 
-def _ours(client: ComfyOne, times: Times, color: int) -> None:
+def _timed(kind: str, run: Callable[[int], T], fetch: Callable[[T], bytes], times: Times, color: int) -> None:
     began = time.perf_counter()
+    held = run(color)
+    returned = time.perf_counter()
+    assert shows(fetch(held), color)
+    times.note(kind, began, returned)
+
+
+def _run(client: ComfyOne, color: int) -> Output:
     [picture] = client.run("tiny", color=color, timeout=60)
-    returned = time.perf_counter()
-    assert shows(picture.read(), color)
-    times.note("ours", began, returned)
-
-
-def _direct(direct: Direct, times: Times, color: int) -> None:
-    began = time.perf_counter()
-    file = direct.run(color)
-    returned = time.perf_counter()
-    assert shows(direct.fetch(file), color)
-    times.note("direct", began, returned)
-
-
-def _least(floor: Floor, times: Times, color: int) -> None:
-    began = time.perf_counter()
-    id_ = floor.run(color)
-    returned = time.perf_counter()
-    assert shows(floor.fetch(id_), color)
-    times.note("least", began, returned)
+    return picture
 
 
 def _proxied(other: Proxy, times: Times, color: int) -> None:

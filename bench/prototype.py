@@ -8,7 +8,6 @@ is the gateway's own, and how much the way there is: two more commits, one more 
 from __future__ import annotations
 
 import asyncio
-import socket
 import sqlite3
 import sys
 import uuid
@@ -17,13 +16,12 @@ from typing import Any
 
 import aiohttp
 import msgspec
-import uvicorn
 import uvloop
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from bench.bare import answer
 from comfyone.gateway.drivers.http import Http
 
 
@@ -97,14 +95,7 @@ async def serve(folder: Path, url: str) -> None:
     prototype, ready = Prototype(url, folder / "prototype.db"), asyncio.Event()
     listening = asyncio.create_task(prototype.listen(ready))
     await ready.wait()
-    routes = [Route("/run", prototype.run, methods=["POST"]), Route("/pictures/{id}", prototype.picture)]
-    config = uvicorn.Config(Starlette(routes=routes), log_config=None, access_log=False, lifespan="off", loop="none")
-    # With the protocol named, asyncio turns Nagle's delay off.
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(1024)
-        print(f"http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
-        await uvicorn.Server(config).serve(sockets=[listener])
+    await answer([Route("/run", prototype.run, methods=["POST"]), Route("/pictures/{id}", prototype.picture)])
     listening.cancel()
 
 

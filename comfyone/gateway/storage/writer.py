@@ -117,7 +117,7 @@ class Writer:
         if not urgent or self._pace > QUICK:
             return self._give(partial(self._commit, batch, done))
         self._settle(self._commit(batch, done))
-        if len(batch) == MAX_BATCH:
+        if self._pending and len(batch) == MAX_BATCH:
             self._urgent = True
             self._loop.call_soon(self._hand_over)
 

@@ -14,6 +14,7 @@ import pytest
 
 from comfyone.errors import Fault
 from comfyone.gateway.domain.jobs import JobEvent
+from comfyone.gateway.storage import writer as writer_room
 from comfyone.gateway.storage.session import SqlSession
 from comfyone.gateway.storage.sqlite import SqliteStore, StateError, connect
 from comfyone.gateway.storage.writer import SOON, Writer
@@ -46,6 +47,34 @@ async def test_commands_of_one_turn_of_the_loop_share_one_commit_and_keep_their_
     assert commits.count == 1
     rows = await writer.submit(lambda session: session.all("SELECT key FROM meta ORDER BY rowid"))
     assert [row[0] for row in rows] == [f"{number:03}" for number in range(200)]
+    await writer.close()
+
+
+async def test_after_a_batch_that_was_just_full_the_next_command_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer_room, "MAX_BATCH", 3)
+    connection = connect(tmp_path / "db")
+    commits, writer = Commits(connection), Writer(connection, lambda event: None)
+    await asyncio.gather(*(writer.submit(insert(f"{number}")) for number in range(3)))
+    await asyncio.sleep(0.01)
+    await asyncio.wait_for(writer.submit(insert("next")), 10)
+    await asyncio.wait_for(asyncio.gather(*(writer.submit(insert(f"more {number}")) for number in range(7))), 10)
+    assert commits.count == 1 + 1 + 3
+    await writer.close()
+
+
+async def test_a_commit_for_which_nobody_waits_does_not_hold_up_the_loop(tmp_path: Path) -> None:
+    connection = connect(tmp_path / "db")
+    writer, committed_by = Writer(connection, lambda event: None), list[str]()
+    connection.set_trace_callback(
+        lambda statement: committed_by.append(threading.current_thread().name) if statement == "COMMIT" else None
+    )
+    await writer.submit(insert("soon"), soon=True)
+    await writer.submit(insert("now"))
+    await asyncio.gather(writer.submit(insert("also soon"), soon=True), writer.submit(insert("also now")))
+    here = threading.current_thread().name
+    assert committed_by == ["comfyone-writer", here, here]
     await writer.close()
 
 
