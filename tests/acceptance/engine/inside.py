@@ -40,36 +40,36 @@ class Inside:
     def __init__(self, gateway: Gateway, principal: Principal) -> None:
         self.services = gateway.services
         self.dispatcher = gateway.services.dispatcher
-        self._principal = principal
+        self.principal = principal
 
     async def register(self, number: int, url: str) -> None:
         await self.services.backends.register(
-            self._principal, f"s{number}", url=url, weight=1, labels={}, state=BackendState.UP
+            self.principal, f"s{number}", url=url, weight=1, labels={}, state=BackendState.UP
         )
 
     async def submit(self, graph: Graph, outputs: Sequence[str] = ("3",), **options: Any) -> str:
         submission = Submission(graph=graph, raw=json.dumps(graph).encode(), outputs=tuple(outputs), **options)
-        job_id, _ = await self.services.jobs.submit(self._principal, submission)
+        job_id, _ = await self.services.jobs.submit(self.principal, submission)
         return job_id
 
     async def view(self, job_id: str) -> JobView:
         """A job at its end, with what it produced."""
-        view = await self.services.jobs.get(self._principal, job_id, PATIENCE)
+        view = await self.services.jobs.get(self.principal, job_id, PATIENCE)
         assert view.job.finished_at is not None, view.job
         return view
 
     async def origin(self, job_id: str) -> Origin | None:
-        return await self.services.jobs.origin(self._principal, job_id)
+        return await self.services.jobs.origin(self.principal, job_id)
 
     async def job_of_prompt(self, prompt_id: str) -> str | None:
-        prompt = await self.services.prompts.find(self._principal, prompt_id)
+        prompt = await self.services.prompts.find(self.principal, prompt_id)
         return prompt.view.job.id if prompt else None
 
     async def job(self, job_id: str, wait: float = 0.0) -> Job:
-        return (await self.services.jobs.get(self._principal, job_id, wait)).job
+        return (await self.services.jobs.get(self.principal, job_id, wait)).job
 
     async def cancel(self, job_id: str) -> Job:
-        return (await self.services.jobs.cancel(self._principal, job_id)).job
+        return (await self.services.jobs.cancel(self.principal, job_id)).job
 
     async def reaches(self, job_id: str, *states: str) -> Job:
         async def seen() -> Job | None:
@@ -91,20 +91,20 @@ class Inside:
 
     async def all_events(self, job_id: str) -> list[JobEvent]:
         """To the job's end, those that are not kept too."""
-        return [event async for event in self.services.jobs.events(self._principal, job_id, 0)]
+        return [event async for event in self.services.jobs.events(self.principal, job_id, 0)]
 
     async def backend(self, name: str = "s0") -> Backend:
-        return (await self.services.backends.get(self._principal, name)).backend
+        return (await self.services.backends.get(self.principal, name)).backend
 
     async def change(self, name: str, state: str) -> None:
-        await self.services.backends.change(self._principal, name, state=BackendState(state), weight=None, labels=None)
+        await self.services.backends.change(self.principal, name, state=BackendState(state), weight=None, labels=None)
 
     async def condition(self, name: str = "s0") -> str:
-        return (await self.services.backends.get(self._principal, name)).health.condition
+        return (await self.services.backends.get(self.principal, name)).health.condition
 
     async def conditions(self, name: str = "s0") -> list[str]:
         """What the backend has been, the earliest first."""
-        changes = await self.services.backends.history(self._principal, name, 100)
+        changes = await self.services.backends.history(self.principal, name, 100)
         return [change.condition for change in reversed(changes)]
 
 

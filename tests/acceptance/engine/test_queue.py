@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from comfyone.api.job import Job
+from comfyone.emulator import Sandbox
+from comfyone.gateway.dispatch.limits import Limits
+from comfyone.gateway.domain.jobs import JobState
 from tests.acceptance.engine.conftest import MakeLab
+from tests.acceptance.engine.inside import open_inside
 from tests.acceptance.engine.lab import GRAPHS, Lab, eventually
 from tests.graphs import sleeping, slow, tiny
 from tests.support.v1 import V1, Answer
@@ -223,3 +230,16 @@ def test_what_a_submission_asks_for_is_in_its_record(lab: MakeLab, field: str) -
     asked = {"priority": 3, "labels": {"gpu": "a"}}
     job = here.post(tiny(), **{field: asked[field]})
     assert here.v1.status(job.id)[field] == asked[field]
+
+
+async def test_a_job_is_placed_although_whoever_submitted_it_went_away_before_the_answer(tmp_path: Path) -> None:
+    with Sandbox() as sandbox:
+        async with open_inside(tmp_path, sandbox, limits=Limits()) as inside:
+            submitting = asyncio.create_task(inside.submit(tiny()))
+            while not (found := await inside.services.jobs.page(inside.principal, limit=1, offset=0, states=())):
+                assert not submitting.done()
+                await asyncio.sleep(0)
+            submitting.cancel()
+            with suppress(asyncio.CancelledError):
+                await submitting
+            assert (await inside.view(found[0].job.id)).job.state is JobState.SUCCEEDED
