@@ -26,9 +26,9 @@ async def compressed(request: Request, response: Response) -> Response:
     """The answer, with its body compressed where that is worth it. What is streamed stays as it is, and so does a part of a
     file, or a whole one: its tag and its ranges are those of the plain bytes."""
     body: bytes = getattr(response, "body", b"")
-    if "etag" in response.headers or "content-range" in response.headers:
-        return response
     if len(body) < LEAST or not response.headers.get("content-type", "").startswith(TEXTS):
+        return response
+    if "etag" in response.headers or "content-range" in response.headers:
         return response
     response.headers.add_vary_header("Accept-Encoding")
     if _takes_gzip(header_of(request.scope, b"accept-encoding") or ""):
