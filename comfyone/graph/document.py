@@ -34,6 +34,8 @@ Graph = Mapping[str, Mapping[str, Any]]
 MAX_DEPTH = 10_000
 """Arrays and objects within each other; no JSON is read that has more."""
 
+_CONTAINERS = (dict, list)  # written as dict | list, a new type would be made for each value that is asked of
+
 _KINDS: tuple[tuple[type | tuple[type, ...], str], ...] = (
     (dict, "an object"),
     (list, "an array"),
@@ -186,7 +188,7 @@ def copied(value: Any) -> Any:
 
 def is_deeper(value: Any, most: int) -> bool:
     """Whether more than ``most`` arrays and objects lie within each other."""
-    held = [value] if isinstance(value, dict | list) else []
+    held = [value] if isinstance(value, _CONTAINERS) else []
     for _ in range(most):
         if not held:
             return False
@@ -194,7 +196,7 @@ def is_deeper(value: Any, most: int) -> bool:
             each
             for holder in held
             for each in (holder.values() if isinstance(holder, dict) else holder)
-            if isinstance(each, dict | list)
+            if isinstance(each, _CONTAINERS)
         ]
     return bool(held)
 
