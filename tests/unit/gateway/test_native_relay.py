@@ -36,6 +36,7 @@ class Held:
         yield ["job"]
         while event := await self.events.get():
             yield event
+            self.events.task_done()  # the relay has dealt with it
 
     async def origin(self, *_: Any) -> Origin:
         return Origin("page", "mine")
@@ -98,7 +99,7 @@ async def test_who_comes_back_while_a_job_ends_is_told_the_end(jobs: Held, relay
     jobs.quick = True
     await relay.join(second)
     jobs.go.set()
-    await asyncio.sleep(0.01)
+    await jobs.events.join()
     assert await heard(first) == ["status", "executing 2"]
     assert await heard(second) == ["status", "execution_error", "status", "executing"]
     working.cancel()
@@ -110,7 +111,7 @@ async def test_a_node_is_not_told_of_as_running_when_its_job_has_just_ended(jobs
     joining = asyncio.create_task(relay.join(ear))
     await jobs.reading.wait()  # it is being looked up what runs
     jobs.events.put_nowait(fails())
-    await asyncio.sleep(0.01)
+    await jobs.events.join()
     jobs.go.set()
     await joining
     assert await heard(ear) == ["status"]
