@@ -20,6 +20,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol, TypeVar
 
+import msgspec
+
 from comfyone.gateway.domain.apps import AppPolicy
 from comfyone.gateway.domain.audit import AuditEntry
 from comfyone.gateway.domain.backends import Backend, BackendState, ConditionChange, Health
@@ -81,8 +83,7 @@ __all__ = [
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class JobView:
+class JobView(msgspec.Struct, frozen=True):
     """A job with what surrounds it, as a tenant sees it. ``position`` counts the jobs ahead while it is queued, as far as
     `MAX_POSITION`."""
 
@@ -92,8 +93,7 @@ class JobView:
     outputs: Sequence[Output]
 
 
-@dataclass(frozen=True, slots=True)
-class Prompt:
+class Prompt(msgspec.Struct, frozen=True):
     """A job as ComfyUI's clients know it. ``graph`` and ``values`` are JSON; of a job that came in other words there is no
     ``origin``."""
 
@@ -109,8 +109,7 @@ class Prompt:
         return self.view.job.id if own is None else own
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
+class Listed(msgspec.Struct, frozen=True):
     """A job as ComfyUI's clients find it in a list, under the ``id`` that is shown; its graph is left out. ``workflow_id`` is
     that of the page."""
 
@@ -120,8 +119,7 @@ class Listed:
     workflow_id: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Offer:
+class Offer(msgspec.Struct, frozen=True):
     """What placement has to give, so that jobs out of its reach are not read: jobs that want a backend get only these ones;
     ``beyond`` are kinds of jobs that none of them may take."""
 
@@ -134,8 +132,7 @@ MAX_POSITION = 10_000
 """Where counting the jobs ahead ends: whoever is further back is told this."""
 
 
-@dataclass(frozen=True, slots=True)
-class QueuedJob:
+class QueuedJob(msgspec.Struct, frozen=True):
     """What the outlook needs to know of a job that waits or runs."""
 
     id: str

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from comfyone.gateway.dispatch.link import Link
 from comfyone.gateway.domain.catalogue import MAX_NAMED, Catalogue, missing_text, needs_of

@@ -6,12 +6,12 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 
 import msgspec
 from loguru import logger
+from msgspec.structs import replace
 
 from comfyone.gateway.dispatch.abilities import Abilities
 from comfyone.gateway.dispatch.link import Link
@@ -38,8 +38,7 @@ MAX_BEYOND = 500
 """Kinds of jobs out of reach that a page leaves out; those of any further kind are read, and passed over."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Claims:
+class _Claims(msgspec.Struct, frozen=True):
     """What was placed; the tenants that turned out to have nothing waiting; and whether to look again: room was left, and
     something may fit it behind what was read."""
 

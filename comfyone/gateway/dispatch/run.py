@@ -10,11 +10,12 @@ import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
 
 from loguru import logger
+from msgspec.structs import replace
 
 from comfyone.errors import Fault
 from comfyone.gateway.dispatch.collect import Collector

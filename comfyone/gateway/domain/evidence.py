@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any
+
+import msgspec
 
 from comfyone.errors import ComfyOneError
 from comfyone.gateway.domain.jobs import Failure
@@ -73,16 +74,14 @@ class HintKind(Enum):
     OVER = auto()  # the history has it
 
 
-@dataclass(frozen=True, slots=True)
-class Preview:
+class Preview(msgspec.Struct, frozen=True):
     """A picture of unfinished work. ``content`` is a view of the frame that it came in: nothing is copied for nobody."""
 
     mime: str
-    content: memoryview = field(repr=False)
+    content: memoryview
 
 
-@dataclass(frozen=True, slots=True)
-class Hint:
+class Hint(msgspec.Struct, frozen=True):
     """One message of the socket. ``done`` are nodes that need no more work, ``fractions`` the share done of others, ``step``
     the steps done of the node that is under way, and of how many.
 
@@ -93,17 +92,16 @@ class Hint:
     kind: HintKind
     prompt_id: str | None = None
     done: frozenset[str] = frozenset()
-    fractions: Mapping[str, float] = field(default_factory=dict)
+    fractions: Mapping[str, float] = msgspec.field(default_factory=dict)
     node_id: str | None = None
     step: tuple[float, float] | None = None
     produced: tuple[Produced, ...] = ()
     preview: Preview | None = None
-    message: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
-    text: bytes | None = field(default=None, repr=False)
+    message: Mapping[str, Any] | None = None
+    text: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class FileRef:
+class FileRef(msgspec.Struct, frozen=True):
     """A file on a server, as the server names it."""
 
     filename: str
@@ -111,8 +109,7 @@ class FileRef:
     type: str
 
 
-@dataclass(frozen=True, slots=True)
-class Produced:
+class Produced(msgspec.Struct, frozen=True):
     """One thing that a node produced: a file on the server, or a value. ``kind`` is the server's word for it.
 
     ``more`` is what else the server says of the file, ``remarks`` what it says of all that the node made. A ``single`` value
@@ -123,13 +120,12 @@ class Produced:
     kind: str
     file: FileRef | None = None
     value: Any = None
-    more: Mapping[str, Any] = field(default_factory=dict)
-    remarks: Mapping[str, Any] = field(default_factory=dict)
+    more: Mapping[str, Any] = msgspec.field(default_factory=dict)
+    remarks: Mapping[str, Any] = msgspec.field(default_factory=dict)
     single: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
+class Ending(msgspec.Struct, frozen=True):
     """How a prompt ended, after the server's history. Neither failure nor interruption: it succeeded."""
 
     produced: tuple[Produced, ...] = ()
@@ -148,7 +144,6 @@ class Where(Enum):
     ABSENT = auto()  # neither queued nor in the history; meaningful only when it stays so
 
 
-@dataclass(frozen=True, slots=True)
-class Whereabouts:
+class Whereabouts(msgspec.Struct, frozen=True):
     where: Where
     ending: Ending | None = None

@@ -6,9 +6,10 @@ import mimetypes
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from comfyone.errors import Fault
 
@@ -50,19 +51,17 @@ Content = bytes | Path
 """The bytes of an asset, or where they are."""
 
 
-@dataclass(frozen=True, slots=True)
-class Blob:
+class Blob(msgspec.Struct, frozen=True):
     """Bytes that were put: their blake3 hash (hex) and size, and what their first bytes say they are. When they are few they
     are nowhere but in ``content``, to be kept with their asset."""
 
     hash: str
     size: int
     mime: str | None
-    content: bytes | None = field(default=None, repr=False)
+    content: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Asset:
+class Asset(msgspec.Struct, frozen=True):
     """A file that a tenant holds: an upload, or the output of a job. ``expires_at`` is when an upload may go."""
 
     id: str
@@ -75,8 +74,7 @@ class Asset:
     expires_at: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ServerFile:
+class ServerFile(msgspec.Struct, frozen=True):
     """How the server that made a file named it: under which word of the node's output, and where it lay.
 
     ``more`` is what else it said of the file, ``remarks`` what it said of all that the node made. Of a value there is the word
@@ -87,13 +85,12 @@ class ServerFile:
     filename: str
     subfolder: str
     type: str
-    more: Mapping[str, Any] = field(default_factory=dict)
-    remarks: Mapping[str, Any] = field(default_factory=dict)
+    more: Mapping[str, Any] = msgspec.field(default_factory=dict)
+    remarks: Mapping[str, Any] = msgspec.field(default_factory=dict)
     single: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Output:
+class Output(msgspec.Struct, frozen=True):
     """One thing that a job produced. File outputs have an asset, others a value (JSON).
 
     ``file`` is known of the files of jobs that brought their graph: only those may be asked for in the server's own words; and
@@ -105,7 +102,7 @@ class Output:
     name: str | None = None
     asset: Asset | None = None
     value: bytes | None = None
-    content: bytes | None = field(default=None, repr=False)  # on its way to be stored, of an asset of few bytes
+    content: bytes | None = None  # on its way to be stored, of an asset of few bytes
     file: ServerFile | None = None
 
 

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+import msgspec
+
 from comfyone.errors import Fault
 from comfyone.gateway.domain.files import Asset, check_file_name, kind_of, mime_of_name, parse_asset_path
 from comfyone.gateway.domain.ids import is_id
@@ -70,8 +72,7 @@ class Clash(StrEnum):
     REFUSE = "refuse"
 
 
-@dataclass(frozen=True, slots=True)
-class NamedFile:
+class NamedFile(msgspec.Struct, frozen=True):
     """A file under its name. Times are seconds since the epoch."""
 
     path: str

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
+
+import msgspec
 
 __all__ = [
     "INTERRUPTED",
@@ -86,8 +87,7 @@ class Standing(NamedTuple):
     cancelling: bool | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(msgspec.Struct, frozen=True):
     """Why a job failed. ``type`` is stable: ``node_error``, ``rejected``, ``invalid_graph``, ``output_missing``,
     ``backend_lost``, ``unschedulable``, ``unable``, ``poison``, ``input_missing``, `INTERRUPTED`."""
 
@@ -108,8 +108,7 @@ class Failure:
         return self.message.removeprefix(f"node '{self.node_id}' ({self.node_type}): ")
 
 
-@dataclass(frozen=True, slots=True)
-class Needs:
+class Needs(msgspec.Struct, frozen=True):
     """What a backend must have to run a graph: node classes, and values of enumerated inputs, models above all.
 
     A choice is (class, input, value), the value with ``/`` between folders whatever the server writes.
@@ -121,8 +120,7 @@ class Needs:
     """It names files in a server's own folders: no server will do that others use too."""
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
+class Kind(msgspec.Struct, frozen=True):
     """What decides where a job may run: for a backend, jobs of one kind are all the same."""
 
     needs: Needs | None = None
@@ -140,8 +138,7 @@ SECRET_EXTRA = frozenset({"api_key_comfy_org", "auth_token_comfy_org"})
 """What of ``extra_data`` opens doors elsewhere: ComfyUI itself shows these to nobody, and here they are never stored."""
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(msgspec.Struct, frozen=True):
     """What a caller in ComfyUI's own words says of a job, besides its graph.
 
     ``prompt_id`` is the id that the caller chose, if any. ``targets`` are the only outputs to run; none means all.
@@ -150,13 +147,12 @@ class Origin:
 
     client_id: str | None = None
     prompt_id: str | None = None
-    extra_data: Mapping[str, Any] = field(default_factory=dict)
+    extra_data: Mapping[str, Any] = msgspec.field(default_factory=dict)
     targets: tuple[str, ...] = ()
     front: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
+class Task(msgspec.Struct, frozen=True):
     """How a client of tasks and workers asked for a job: its word for the workflow, and the payload as it came. None where
     that is the job's graph."""
 
@@ -164,8 +160,7 @@ class Task:
     payload: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
-class NewJob:
+class NewJob(msgspec.Struct, frozen=True):
     """A submission that has passed every check and only needs to be committed.
 
     ``graph`` holds the bytes of a raw graph; jobs of a stored workflow have none and name the version instead.
@@ -183,7 +178,7 @@ class NewJob:
     free_cache: bool
     free_gpu: bool
     created_at: float
-    labels: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = msgspec.field(default_factory=dict)
     needs: Needs | None = None
     failure: Failure | None = None
     """Why no backend can ever run it: it is accepted, and fails at once."""
@@ -196,17 +191,19 @@ class NewJob:
     key_lifetime: float | None = None
     """Seconds after which the idempotency key may be used anew; None: never, as long as the job is kept."""
 
-    metadata: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str] = msgspec.field(default_factory=dict)
     """Labels by which it is found again."""
     origin: Origin | None = None
-    secrets: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    secrets: Mapping[str, Any] = msgspec.field(default_factory=dict)
     """Further ``extra_data``, which is never stored: it is kept in memory until the job ends."""
 
     task: Task | None = None
 
+    def __repr__(self) -> str:
+        return f"NewJob({self.id!r})"  # no secret may be seen in it
 
-@dataclass(frozen=True, slots=True)
-class Job:
+
+class Job(msgspec.Struct, frozen=True):
     """A job as it stands. Times are seconds since the epoch."""
 
     id: str
@@ -238,8 +235,7 @@ class Job:
         return Kind(self.needs, tuple(self.labels.items()), self.wanted_backend_id)
 
 
-@dataclass(frozen=True, slots=True)
-class Assignment:
+class Assignment(msgspec.Struct, frozen=True):
     """A job placed on a backend. ``prompt_id`` is committed before anything is sent (law 4)."""
 
     job: Job
@@ -247,8 +243,7 @@ class Assignment:
     prompt_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class JobEvent:
+class JobEvent(msgspec.Struct, frozen=True):
     """Something that happened to a job. ``number`` counts 1, 2, … per job; a `Passing` event has None."""
 
     tenant_id: str
@@ -256,7 +251,7 @@ class JobEvent:
     number: int | None
     type: str
     at: float
-    data: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, Any] = msgspec.field(default_factory=dict)
 
     @property
     def terminal(self) -> bool:

@@ -6,8 +6,9 @@ import heapq
 import random
 from bisect import bisect_left, insort
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
+
+import msgspec
 
 from comfyone.gateway.domain.jobs import Job, Needs
 
@@ -32,8 +33,7 @@ class Policy(StrEnum):
     ALL_ACTIVE = "all_active"  # each gets one before any gets a second, in the order of registration
 
 
-@dataclass(frozen=True, slots=True)
-class Slot:
+class Slot(msgspec.Struct, frozen=True):
     """What placement knows of a backend that is up: ``load`` jobs of ours on it, room for ``depth``, when it was last
     given one, and the model files that its last jobs have left loaded (``warm``). ``weight`` is 1 or more."""
 
@@ -43,12 +43,11 @@ class Slot:
     given_at: float = 0.0
     name: str = ""
     weight: int = 1
-    labels: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = msgspec.field(default_factory=dict)
     warm: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class Share:
+class Share(msgspec.Struct, frozen=True):
     """A tenant's claim on the pool: the backend seconds ``used`` so far, against a ``weight`` above 0."""
 
     tenant_id: str
@@ -130,8 +129,7 @@ def place(
     return placed
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Waiting:
+class _Waiting(msgspec.Struct, frozen=True, eq=False):
     """A job that was read from its queue, and what it loads."""
 
     job: Job
@@ -166,8 +164,7 @@ class _Line:
         self._stuck += 1
 
 
-@dataclass(slots=True, eq=False)
-class _Place:
+class _Place(msgspec.Struct, eq=False):
     """A backend with room, as it stands within a call. ``turn`` orders those that are equally good."""
 
     slot: Slot
@@ -191,8 +188,7 @@ _GOODNESS: Mapping[Policy, Callable[[_Place], _Goodness]] = {
 """What each policy looks at; the least is the best. Where it is the same, loaded models decide, then the turn."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Choice:
+class _Choice(msgspec.Struct, frozen=True):
     """The best place for a job. ``key`` compares it with others: goodness, whether it is cold, turn, number."""
 
     waiting: _Waiting

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Set as AbstractSet
+
+import msgspec
 
 from comfyone.gateway.domain.evidence import Preview
 
 __all__ = ["Progress", "Snapshot"]
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(msgspec.Struct, frozen=True):
     """How far a job has come at a moment. ``step`` counts the ``steps`` of the node under way, if it has such; ``preview`` is
     the latest picture of unfinished work, if there is one and there was room to keep it."""
 
@@ -38,14 +39,22 @@ class Progress:
         self._step: tuple[float, float] | None = None
         self.percent = 0.0
 
-    def update(self, done: Iterable[str], fractions: Mapping[str, float]) -> bool:
+    def update(self, done: AbstractSet[str], fractions: Mapping[str, float]) -> bool:
         """Whether the percentage has grown. Below 100 until the job has ended, whatever the nodes say."""
-        for node, share in (*fractions.items(), *((node, 1.0) for node in done)):
-            if node in self._shares:
-                self._shares[node] = max(self._shares[node], min(share, 1.0))
-        self._done.update(node for node in done if node in self._shares)
+        shares, grown = self._shares, False
+        for node in done - self._done:  # a server names them all again in every message
+            if node in shares:
+                self._done.add(node)
+                grown = grown or shares[node] < 1.0
+                shares[node] = 1.0
+        for node, share in fractions.items():
+            if shares.get(node, 1.0) < share:
+                shares[node] = min(share, 1.0)
+                grown = True
+        if not grown:
+            return False
         before = self.percent
-        self.percent = max(before, min(99.0, 100.0 * sum(self._shares.values()) / max(len(self._shares), 1)))
+        self.percent = max(before, min(99.0, 100.0 * sum(shares.values()) / len(shares)))
         return self.percent > before
 
     def turn_to(self, node_id: str | None, step: tuple[float, float] | None) -> None:

@@ -11,11 +11,11 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 from functools import cache
 from typing import cast
 from urllib.parse import quote, urlsplit
 
+import msgspec
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from comfyone.gateway.domain.evidence import Unreachable, Unsent
@@ -43,8 +43,7 @@ MAX_HELD = 1024 * 1024
 """Bytes of a stream that wait for their reader before the server is made to wait."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """The answer to a call, whole."""
 
     status: int

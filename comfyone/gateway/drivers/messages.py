@@ -29,6 +29,8 @@ _REMARKS = frozenset({"animated"})
 _ELSEWHERE = frozenset({"filename", "subfolder", "type", "fullpath"})
 """What of a file is kept by itself; and its path on the server, which is nobody's affair."""
 
+_NUMBER = (int, float)  # written as int | float, a new type would be made for each message
+
 MAX_TRACEBACK = 100
 MAX_LINE = 1000
 """Lines of a traceback that are kept, the last ones, and characters of each."""
@@ -68,14 +70,26 @@ def hint_of(message: Mapping[str, Any]) -> Hint | None:
 
 
 def _progress_state(prompt_id: str, nodes: Mapping[str, Mapping[str, Any]], message: Mapping[str, Any]) -> Hint:
-    done = frozenset(node_id for node_id, state in nodes.items() if state.get("state") == "finished")
-    fractions = {node_id: _fraction(state) for node_id, state in nodes.items() if state.get("state") == "running"}
+    done: list[str] = []
+    fractions: dict[str, float] = {}
+    for name, state in nodes.items():
+        match state.get("state"):
+            case "finished":
+                done.append(name)
+            case "running":
+                fractions[name] = _fraction(state)
     node_id = next(iter(fractions), None)
     step = _step(nodes[node_id]) if node_id else None
     # a node that counts no steps is told as none of one
     counted = step if step and step[1] != 1 else None
     return Hint(
-        HintKind.PROGRESS, prompt_id, done=done, fractions=fractions, node_id=node_id, step=counted, message=message
+        HintKind.PROGRESS,
+        prompt_id,
+        done=frozenset(done),
+        fractions=fractions,
+        node_id=node_id,
+        step=counted,
+        message=message,
     )
 
 
@@ -86,7 +100,7 @@ def _fraction(data: Mapping[str, Any]) -> float:
 
 def _step(data: Mapping[str, Any]) -> tuple[float, float] | None:
     value, most = data.get("value"), data.get("max")
-    if isinstance(value, int | float) and isinstance(most, int | float) and most > 0:
+    if isinstance(value, _NUMBER) and isinstance(most, _NUMBER) and most > 0:
         return value, most
     return None
 

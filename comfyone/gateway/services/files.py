@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from msgspec.structs import replace
 
 from comfyone.errors import Fault
 from comfyone.gateway.domain.files import Asset, Blob, Content, check_file_name, mime_of_name

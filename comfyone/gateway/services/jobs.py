@@ -46,7 +46,7 @@ class Jobs:
         if isinstance(job, str):
             return await self.get(principal, job, wait), True
         with self._bus.subscribe(job.id, tenant_id=principal.tenant_id) as events:
-            job_id, replayed = await self._submissions.add(principal, job)
+            job_id, replayed = await self._submissions.add(principal, job, at_once=True)
             if not replayed:
                 await _until_terminal(events, wait)
         return await self.get(principal, job_id, wait if replayed else 0.0), replayed

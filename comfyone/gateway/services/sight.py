@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from comfyone.gateway.domain.jobs import JobState
 from comfyone.gateway.domain.tenants import Principal

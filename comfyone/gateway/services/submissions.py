@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from asyncio import Future
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from functools import partial
 from secrets import randbelow
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from comfyone.errors import Fault
 from comfyone.gateway.domain.backends import Backend
@@ -58,8 +58,7 @@ MAX_FILES = 1000
 """Files that one job may need."""
 
 
-@dataclass(frozen=True, slots=True)
-class Submission:
+class Submission(msgspec.Struct, frozen=True):
     """A job as it was asked for.
 
     Either ``workflow`` (id or name) with ``values`` by node or ``named`` by input name; or ``graph``, with its bytes in ``raw``
@@ -74,7 +73,7 @@ class Submission:
     raw: bytes | None = None
     outputs: tuple[str, ...] = ()
     backend: str | None = None
-    labels: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = msgspec.field(default_factory=dict)
     priority: int = 0
     free_cache: bool = False
     free_gpu: bool = True
@@ -83,18 +82,21 @@ class Submission:
     key_lifetime: float | None = None
     """Seconds after which the idempotency key may be used anew."""
 
-    metadata: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str] = msgspec.field(default_factory=dict)
     """Labels by which the job is found again, checked."""
 
     sure: bool = False
     """Refuse what no backend can ever run, instead of accepting a job that has failed."""
     origin: Origin | None = None
-    secrets: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    secrets: Mapping[str, Any] = msgspec.field(default_factory=dict)
     """See `NewJob.secrets`."""
 
     task: Task | None = None
     loose: bool = False
     """``named`` may be called by common words for inputs, and a seed of -1 is any; see `fitted_values`."""
+
+    def __repr__(self) -> str:
+        return f"Submission({self.workflow or 'a graph'!r})"  # no secret may be seen in it
 
 
 class Submissions:
@@ -132,24 +134,29 @@ class Submissions:
                 raise
             return earlier
 
-    async def add(self, principal: Principal, job: NewJob) -> tuple[str, bool]:
-        """Commits a job. It is placed in a transaction of its own, behind the answer: nobody waits for that."""
+    async def add(self, principal: Principal, job: NewJob, *, at_once: bool = False) -> tuple[str, bool]:
+        """Commits a job. It is placed in a transaction of its own, behind the answer; or ``at_once``, in the same, for whoever
+        wants no answer before the job has ended."""
+        committed = self._store.submit(partial(self._added, principal=principal, job=job))
         if job.secrets:
             self._dispatch.confide(job.id, job.secrets)
-        committed = self._store.submit(partial(self._added, principal=principal, job=job))
-        committed.add_done_callback(partial(self._place, principal.tenant_id, job))
+            committed.add_done_callback(partial(self._forget_refused, job.id))
+        if at_once:
+            self._dispatch.wake(principal.tenant_id)
+        else:
+            committed.add_done_callback(partial(self._place, principal.tenant_id, job.id))
         added = await committed
         if isinstance(added, Fault):
             raise added
         return added
 
-    def _place(self, tenant_id: str, job: NewJob, committed: Future[tuple[str, bool] | Fault]) -> None:
-        gone = committed.cancelled()  # whoever submitted it; it may have been committed all the same
-        accepted = not gone and not committed.exception() and committed.result() == (job.id, False)
-        if accepted or gone:
+    def _place(self, tenant_id: str, job_id: str, committed: Future[tuple[str, bool] | Fault]) -> None:
+        if committed.cancelled() or _is_accepted(job_id, committed):  # whoever went away may have left a job
             self._dispatch.wake(tenant_id)
-        if job.secrets and not accepted:
-            self._dispatch.forget(job.id)
+
+    def _forget_refused(self, job_id: str, committed: Future[tuple[str, bool] | Fault]) -> None:
+        if not _is_accepted(job_id, committed):
+            self._dispatch.forget(job_id)
 
     def _added(self, session: Session, *, principal: Principal, job: NewJob) -> tuple[str, bool] | Fault:
         """Runs in the writer. A repeat takes no leave; whoever gets none has left no trace. That is an answer and no error:
@@ -267,6 +274,11 @@ class Submissions:
                 raise Fault(
                     "invalid_input", f"{images[key].label}: '{asset.name}' is {asset.mime}", field=key[1], hint=hint
                 )
+
+
+def _is_accepted(job_id: str, committed: Future[tuple[str, bool] | Fault]) -> bool:
+    """Whether it is a job now: not refused, and no earlier one in its place."""
+    return not committed.cancelled() and not committed.exception() and committed.result() == (job_id, False)
 
 
 def _given(submission: Submission, workflow: Workflow, graph: Graph) -> Values:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from comfyone.gateway.domain.jobs import JobState, Task
 from comfyone.gateway.domain.tenants import Principal, Scope

@@ -48,9 +48,17 @@ class Inside:
         )
 
     async def submit(self, graph: Graph, outputs: Sequence[str] = ("3",), **options: Any) -> str:
-        submission = Submission(graph=graph, raw=json.dumps(graph).encode(), outputs=tuple(outputs), **options)
-        job_id, _ = await self.services.jobs.submit(self.principal, submission)
+        job_id, _ = await self.services.jobs.submit(self.principal, _submission(graph, outputs, **options))
         return job_id
+
+    async def run(self, graph: Graph) -> JobView:
+        """Submits a job and waits for its end, as one call."""
+        view, _ = await self.services.jobs.run(self.principal, _submission(graph, ("3",)), PATIENCE)
+        return view
+
+    async def latest(self) -> JobView | None:
+        """The job that came last, as it stands."""
+        return next(iter(await self.services.jobs.page(self.principal, limit=1, offset=0, states=())), None)
 
     async def view(self, job_id: str) -> JobView:
         """A job at its end, with what it produced."""
@@ -115,6 +123,10 @@ async def soon(predicate: Callable[[], T | None]) -> T:
         assert time.monotonic() < deadline, f"the last value was {value!r}"
         await asyncio.sleep(0.01)
     return value
+
+
+def _submission(graph: Graph, outputs: Sequence[str], **options: Any) -> Submission:
+    return Submission(graph=graph, raw=json.dumps(graph).encode(), outputs=tuple(outputs), **options)
 
 
 @asynccontextmanager

@@ -236,10 +236,22 @@ async def test_a_job_is_placed_although_whoever_submitted_it_went_away_before_th
     with Sandbox() as sandbox:
         async with open_inside(tmp_path, sandbox, limits=Limits()) as inside:
             submitting = asyncio.create_task(inside.submit(tiny()))
-            while not (found := await inside.services.jobs.page(inside.principal, limit=1, offset=0, states=())):
+            while not (found := await inside.latest()):
                 assert not submitting.done()
                 await asyncio.sleep(0)
             submitting.cancel()
             with suppress(asyncio.CancelledError):
                 await submitting
-            assert (await inside.view(found[0].job.id)).job.state is JobState.SUCCEEDED
+            assert (await inside.view(found.job.id)).job.state is JobState.SUCCEEDED
+
+
+async def test_a_job_whose_end_is_waited_for_is_placed_in_the_transaction_that_accepts_it(tmp_path: Path) -> None:
+    with Sandbox() as sandbox:
+        async with open_inside(tmp_path, sandbox, limits=Limits()) as inside:
+            first = await inside.view(await inside.submit(tiny(1)))  # so the backend is up
+            running = asyncio.create_task(inside.run(tiny(2)))
+            while (seen := await inside.latest()) is None or seen.job.id == first.job.id:
+                assert not running.done()
+                await asyncio.sleep(0)
+            assert seen.job.state is not JobState.QUEUED
+            assert (await running).job.state is JobState.SUCCEEDED

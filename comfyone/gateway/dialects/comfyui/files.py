@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from functools import partial
 from typing import Any
 from urllib.parse import quote
 
+from msgspec.structs import replace
 from starlette.responses import Response
 
 from comfyone.errors import Fault

@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from msgspec import structs
+
 from comfyone.gateway.domain.backends import Backend, BackendState
 from comfyone.gateway.domain.ids import new_id
 from comfyone.gateway.domain.jobs import Job, JobEvent, JobState, NewJob, Passing
@@ -48,13 +50,13 @@ _JOB = Job(
 
 
 def queued_job(job_id: str, **fields: Any) -> Job:
-    return replace(_JOB, id=job_id, **fields)
+    return structs.replace(_JOB, id=job_id, **fields)
 
 
 def new_job(**fields: Any) -> NewJob:
     """A submission of a raw graph that has passed every check."""
     job = NewJob(new_id(), None, None, b"{}", ("3",), b"{}", None, 0, False, True, time.time())
-    return replace(job, **fields)
+    return structs.replace(job, **fields)
 
 
 def backend(name: str, **fields: Any) -> Backend:

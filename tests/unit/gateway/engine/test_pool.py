@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
+
+from msgspec.structs import replace
 
 from comfyone.gateway.dispatch.pool import PAGE, Pool
 from comfyone.gateway.dispatch.terms import Terms

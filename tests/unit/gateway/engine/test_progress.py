@@ -40,15 +40,15 @@ def test_a_node_counts_for_its_share_of_the_graph() -> None:
 
 def test_a_node_that_restarts_its_count_takes_nothing_back() -> None:
     progress = Progress(NODES)
-    progress.update((), {"1": 0.9})
-    assert not progress.update((), {"1": 0.1})
+    progress.update(set(), {"1": 0.9})
+    assert not progress.update(set(), {"1": 0.1})
     assert progress.percent == 22.5
 
 
 def test_nodes_under_way_at_the_same_time_all_count() -> None:
     progress = Progress(NODES)
-    progress.update((), {"1": 0.5})
-    progress.update((), {"2": 0.5})
+    progress.update(set(), {"1": 0.5})
+    progress.update(set(), {"2": 0.5})
     assert progress.percent == 25.0
     progress.update({"1"}, {"2": 1.0})
     assert progress.percent == 50.0
