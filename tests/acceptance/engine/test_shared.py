@@ -134,8 +134,9 @@ def test_a_backend_of_ones_own_is_used_by_nobody_else(tenants: MakeTenants, sand
     owner, other = tenants(1.0, 1.0)
     with Sandbox() as own:
         owner.api.register_backend("mine", url=own.url).raise_for_code()
-        mine = [owner.submit(tiny(color=color)) for color in range(20)]
-        theirs = [other.submit(tiny(color=color)) for color in range(20, 40)]
+        eventually(lambda: owner.live("mine"))
+        mine = [owner.submit(slow(steps=1, seconds=0.5, color=color)) for color in range(6)]  # more than it can hold
+        theirs = [other.submit(tiny(color=color)) for color in range(20)]
         finish(*mine, *theirs)
         used = {record.prompt_id for record in own.records}
         assert used
