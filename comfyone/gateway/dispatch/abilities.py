@@ -50,7 +50,7 @@ class Abilities:
             return None
         takers = [link for link in links if labels.items() <= link.backend.labels.items()]
         if needs and needs.own and takers and all(link.backend.shared for link in takers):
-            text = "it names files of a server's own folders, and every server that it may go to is shared"
+            text = "it works on a server's own files or folders, and every server that it may go to is shared"
             return Failure("input_missing", text, hint=GIVE_ASSET)
         lacking = {link.backend.name: _lacking(link, needs, labels) for link in links[:MAX_NAMED]}
         return Failure(

@@ -14,7 +14,7 @@ from comfyone.gateway.domain.catalogue import Catalogue, spelled
 from comfyone.gateway.domain.evidence import Unreachable
 from comfyone.gateway.domain.files import parse_asset_path, suffix_of
 from comfyone.gateway.domain.jobs import Job
-from comfyone.gateway.domain.loaders import GIVE_ASSET, stray_files
+from comfyone.gateway.domain.loaders import stray_files
 from comfyone.gateway.ports import Blobs, Store
 from comfyone.gateway.services.graphs import Graphs
 from comfyone.graph.document import Graph, with_values
@@ -65,7 +65,7 @@ async def graph_for(job: Job, link: Link, graphs: Graphs, store: Store, blobs: B
 def _check_files(graph: Graph, catalogue: Catalogue) -> None:
     """The last door: whatever was known when the job was accepted, it reads nothing that lies there for others."""
     if stray := next(stray_files(graph, {}, [catalogue.loaders]), None):
-        raise Fault("asset_unknown", stray.text, hint=GIVE_ASSET)
+        raise Fault("asset_unknown", stray.text, hint=stray.hint)
 
 
 def _set_apart(graph: dict[str, Any], tenant_id: str, catalogue: Catalogue) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Inputs that name files in a server's own folders: where many share a server, those hold the files of others too. Pure."""
+"""What of a graph touches a server's own files and folders: where many share a server, they hold what is others' too. Pure."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LOADERS: Loaders = {
 }
 """What is known of the classes of ComfyUI itself, whose descriptions don't tell it of each, and of those that all have."""
 
-FOLDER_LOADERS = frozenset(
+FOLDERS = frozenset(
     {
         "LoadImageDataSetFromFolder",
         "LoadImageTextDataSetFromFolder",
@@ -37,12 +37,18 @@ FOLDER_LOADERS = frozenset(
         "LoadImageSetNode",
         "LoadImageSetFromFolderNode",
         "LoadImageTextSetFromFolderNode",
+        "SaveImageDataSetToFolder",
+        "SaveImageTextDataSetToFolder",
+        "SaveTrainingDataset",
     }
 )
-"""Classes that read whole folders, in which nothing is placed for a job."""
+"""Classes that read whole folders, in which nothing is placed for a job, or write to any folder that they are told."""
 
 GIVE_ASSET = "upload the file, and give the path that the answer names"
 """What to do about a stray name."""
+
+USE_OWN = "load and save files one by one, or register a backend of your own"
+"""What to do about a node that works on folders."""
 
 CAMERA = "camera_info"
 """How a scene is looked at; it is shown as it was given, and what is shown is fetched when it has the form of a file."""
@@ -50,7 +56,7 @@ CAMERA = "camera_info"
 
 @dataclass(frozen=True, slots=True)
 class Stray:
-    """An input that names what was not placed for its job; without ``input`` the node reads whole folders."""
+    """An input that names what was not placed for its job; without ``input`` it is one of `FOLDERS`."""
 
     node_id: str
     class_type: str
@@ -60,8 +66,12 @@ class Stray:
     def text(self) -> str:
         node = f"node '{self.node_id}' ({self.class_type})"
         if self.input is None:
-            return f"{node} reads a folder of the server, which is shared"
+            return f"{node} works on a folder of the server, which is shared"
         return f"input '{self.input}' of {node} names no file that was uploaded, and the server's own ones are shared"
+
+    @property
+    def hint(self) -> str:
+        return USE_OWN if self.input is None else GIVE_ASSET
 
 
 def loaders_with(inputs: Iterable[tuple[str, str]]) -> Loaders:
@@ -77,7 +87,7 @@ def stray_files(graph: Graph, values: Mapping[str, Mapping[str, Any]], loaders: 
     known = list(loaders)
     for node_id, node in graph.items():
         class_ = node["class_type"]
-        if class_ in FOLDER_LOADERS:
+        if class_ in FOLDERS:
             yield Stray(node_id, class_)
             continue
         names = [inputs[class_] for inputs in known if class_ in inputs]

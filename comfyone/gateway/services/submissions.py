@@ -17,7 +17,7 @@ from comfyone.gateway.domain.backends import Backend
 from comfyone.gateway.domain.files import asset_ids_in, parse_asset_path
 from comfyone.gateway.domain.ids import new_id
 from comfyone.gateway.domain.jobs import SECRET_EXTRA, NewJob, Origin, Task
-from comfyone.gateway.domain.loaders import GIVE_ASSET, stray_files
+from comfyone.gateway.domain.loaders import stray_files
 from comfyone.gateway.domain.parameters import fitted_values
 from comfyone.gateway.domain.policies import check_granted
 from comfyone.gateway.domain.tenants import Principal, Scope
@@ -255,7 +255,7 @@ class Submissions:
         loaders = [catalogue.loaders for catalogue in self._dispatch.catalogues(tenant_id)]
         stray = next(stray_files(graph, values, loaders), None)
         if stray and takers and all(taker.shared for taker in takers):
-            raise Fault("asset_unknown", stray.text, field=stray.input, hint=GIVE_ASSET)
+            raise Fault("asset_unknown", stray.text, field=stray.input, hint=stray.hint)
 
     async def _check_images(self, tenant_id: str, workflow: Workflow, values: Values) -> None:
         """Every image must be a file of this tenant, and an image."""

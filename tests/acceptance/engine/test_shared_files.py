@@ -89,6 +89,7 @@ def test_no_dialect_takes_a_name_of_the_servers_own_files(
         node("LoadImageMask", image=f"{SECRET} [output]", channel="red"),
         node("LoadImageDataSetFromFolder", folder="comfyone"),
         node("LoadTrainingDataset", folder_name="theirs"),
+        node("SaveImageDataSetToFolder", images=["1", 0], folder_name="../input/comfyone", filename_prefix="image"),
         node("WebcamCapture", image=f"{SECRET} [output]", width=0, height=0, capture_on_queue=True),
         node(
             "Load3D", model_file=None, image={"image": f"{SECRET} [output]", "mask": "", "normal": "", "recording": ""}
@@ -97,7 +98,7 @@ def test_no_dialect_takes_a_name_of_the_servers_own_files(
     ],
     ids=lambda loading: loading["class_type"],
 )
-def test_no_class_that_reads_the_servers_folders_gets_round_it(tenants: tuple[Lab, Lab], loading: Any) -> None:
+def test_no_class_that_works_on_the_servers_folders_gets_round_it(tenants: tuple[Lab, Lab], loading: Any) -> None:
     _, beta = tenants
     body = {"workflow": {**tiny(), "4": loading}, "outputs": ["3"]}
     assert beta.v1.raw("POST", "/v1/prompts_workflow", json=body).json()["error"] == "asset_unknown"
