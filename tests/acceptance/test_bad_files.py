@@ -132,9 +132,22 @@ def test_a_body_without_the_part_is_refused(acme: Tenant) -> None:
 
 
 def test_other_parts_before_and_after_the_file_are_passed_over(acme: Tenant) -> None:
-    files = [("note", (None, b"hello")), ("file", ("a.txt", b"content")), ("file", ("b.txt", b"second"))]
+    files = [("note", (None, b"hello")), ("file", ("a.txt", b"content")), ("other", ("b.txt", b"second"))]
     record = acme.post("/v1/files", files=files).data
     assert (record["name"], acme.raw("GET", record["url"]).content) == ("a.txt", b"content")
+
+
+@pytest.mark.parametrize("size", [10, 300_000], ids=["in one piece", "in many"])
+def test_a_second_file_is_refused_and_not_dropped(acme: Tenant, size: int) -> None:
+    files = [("file", ("a.txt", b"a" * size)), ("file", ("b.txt", b"b" * size))]
+    assert "more than one" in acme.post("/v1/files", files=files).fails("invalid_body", "file")["message"]
+
+
+def test_what_surrounds_a_file_is_bounded(acme: Tenant) -> None:
+    note, file = ("note", (None, b"x" * 20_000)), ("file", ("a.txt", b"content"))
+    for files in ([note, file], [file, note]):
+        acme.post("/v1/files", files=files).fails("too_large", "file")
+    acme.post("/v1/files", files=[file, *[("note", (None, b"x"))] * 70]).fails("invalid_body", "file")
 
 
 def test_a_multipart_body_without_its_end_is_refused(acme: Tenant) -> None:

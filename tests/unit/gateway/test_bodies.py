@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from comfyone.errors import Fault
-from comfyone.gateway.dialects.bodies import Upload, decode, read_body
+from comfyone.gateway.dialects.bodies import decode, read_body
+from comfyone.gateway.dialects.forms import Form
 from tests.support.wire import multipart
 from tests.unit.gateway.asgi import request
 
@@ -19,9 +20,9 @@ HEADERS = {"Content-Type": "multipart/form-data; boundary=edge"}
 
 
 async def uploaded(chunks: list[bytes], **options: Any) -> tuple[str | None, bytes]:
-    upload = Upload(request(chunks, HEADERS, **options), "file", 10_000)
-    await upload.open()
-    return upload.filename, b"".join([chunk async for chunk in upload.chunks()])
+    form = Form(request(chunks, HEADERS, **options), "file", 10_000)
+    await form.open()
+    return form.filename, b"".join([chunk async for chunk in form.chunks()])
 
 
 def pieces(content: bytes, cuts: list[int]) -> list[bytes]:

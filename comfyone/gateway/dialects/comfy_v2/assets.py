@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,12 @@ from comfyone.errors import Fault
 from comfyone.gateway.dialects.bodies import decode
 from comfyone.gateway.dialects.comfy_v2.codec import V2Codec
 from comfyone.gateway.dialects.comfy_v2.faults import Refusal
-from comfyone.gateway.dialects.comfy_v2.forms import Form, file_name, lifetime_of, parse_hash
 from comfyone.gateway.dialects.comfy_v2.records import V2Asset, asset_record, result_record
 from comfyone.gateway.dialects.comfy_v2.results import Result, parse_result_id
 from comfyone.gateway.dialects.comfy_v2.site import site_of
+from comfyone.gateway.dialects.comfy_v2.uploads import TEXTS, content_of, described, file_name, lifetime_of, parse_hash
 from comfyone.gateway.dialects.downloads import file_response
+from comfyone.gateway.dialects.forms import Form
 from comfyone.gateway.dialects.routing import Call, Route
 from comfyone.gateway.domain.files import Asset, Content
 
@@ -35,10 +37,21 @@ class V2HashBody(msgspec.Struct, frozen=True):
 
 async def upload_asset(call: Call) -> Response:
     files = call.services.files
-    form = Form(call.request, files.limit)
-    await files.expect(call.principal, max(0, form.declared_size - 16 * 1024))
-    asset, new = await files.receive(call.principal, form.chunks(), form.described)
+    form = Form(call.request, "file", files.limit, TEXTS)
+    await files.expect(call.principal, form.least_size)
+    with _broken_forms_refused():
+        await form.open()
+        asset, new = await files.receive(call.principal, content_of(form), lambda: described(form.texts))
     return await _created(call, asset, status=201 if new else 200, created_new=new)
+
+
+@contextmanager
+def _broken_forms_refused() -> Iterator[None]:
+    """Any other body that is broken is answered with 400 here."""
+    try:
+        yield
+    except Fault as fault:
+        raise Refusal(422, "invalid_request", fault.message) if fault.slug == "invalid_body" else fault from None
 
 
 async def create_asset_from_hash(call: Call) -> Response:

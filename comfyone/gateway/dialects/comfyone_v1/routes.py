@@ -10,7 +10,7 @@ from blake3 import blake3
 from starlette.responses import Response
 
 from comfyone.errors import Fault
-from comfyone.gateway.dialects.bodies import Upload, decode
+from comfyone.gateway.dialects.bodies import decode
 from comfyone.gateway.dialects.comfyone_v1.bodies import (
     BackendChange,
     GraphPrompt,
@@ -39,6 +39,7 @@ from comfyone.gateway.dialects.comfyone_v1.records import (
 from comfyone.gateway.dialects.comfyone_v1.usage import USAGE_ROUTES
 from comfyone.gateway.dialects.comfyone_v1.webhooks import WEBHOOK_ROUTES
 from comfyone.gateway.dialects.downloads import file_response
+from comfyone.gateway.dialects.forms import Form
 from comfyone.gateway.dialects.moments import moment
 from comfyone.gateway.dialects.routing import GRAPH_FAULTS, Call, Query, Route
 from comfyone.gateway.dialects.sse import event_stream
@@ -124,10 +125,10 @@ def _declaration(body: WorkflowBody) -> tuple[Any, ...]:
 
 async def upload_file(call: Call) -> AssetRecord:
     lifetime, files = call.number("ttl"), call.services.files
-    upload = Upload(call.request, "file", files.limit)
-    await files.expect(call.principal, upload.least_size)
-    await upload.open()
-    asset = await files.upload(call.principal, upload.filename, upload.content_type, upload.chunks(), lifetime)
+    form = Form(call.request, "file", files.limit)
+    await files.expect(call.principal, form.least_size)
+    await form.open()
+    asset = await files.upload(call.principal, form.filename, form.content_type, form.chunks(), lifetime)
     return asset_record(asset)
 
 

@@ -11,10 +11,11 @@ from msgspec.structs import replace
 from starlette.responses import Response
 
 from comfyone.errors import Fault
-from comfyone.gateway.dialects.bodies import Upload, decode
+from comfyone.gateway.dialects.bodies import decode
 from comfyone.gateway.dialects.comfyui.pictures import alpha_of, colours_of, drawn, masked, preview_of
 from comfyone.gateway.dialects.comfyui.tables import native
 from comfyone.gateway.dialects.downloads import file_response
+from comfyone.gateway.dialects.forms import Form
 from comfyone.gateway.dialects.routing import Call, Query
 from comfyone.gateway.domain.files import Asset, Content, mime_of_name, sniff_mime
 from comfyone.gateway.domain.folders import Clash, Folder, Reference, check_path, parse_reference
@@ -96,52 +97,50 @@ def _disposition(name: str) -> dict[str, str]:
 
 
 async def upload_image(call: Call) -> Any:
-    upload = await _opened(call)
-    blob = await call.services.folders.receive(call.principal, upload.chunks())
-    fields = await upload.rest()
-    folder, path = _target(upload.filename, fields)
-    return _told(folder, await call.services.folders.keep(call.principal, folder, path, blob, _clash(fields)))
+    form = await _opened(call)
+    blob = await call.services.folders.receive(call.principal, form.chunks())
+    folder, path = _target(form)
+    return _told(folder, await call.services.folders.keep(call.principal, folder, path, blob, _clash(form)))
 
 
 async def upload_mask(call: Call) -> Any:
     """A picture that the tenant has, with the alpha of the one that is sent."""
-    upload = await _opened(call, MAX_MASK)
-    if "original_ref" in upload.texts:
-        await _original(call, upload.texts)  # so that no mask is taken in for one that is not there
-    mask = await call.services.folders.receive(call.principal, upload.chunks(), MAX_MASK)
-    fields = await upload.rest()
-    folder, path = _target(upload.filename, fields)
-    picture = await drawn(partial(masked, await _original(call, fields), call.services.folders.content_of(mask)))
+    form = await _opened(call, MAX_MASK)
+    if "original_ref" in form.texts:
+        await _original(call, form)  # so that no mask is taken in for one that is not there
+    mask = await call.services.folders.receive(call.principal, form.chunks(), MAX_MASK)
+    folder, path = _target(form)
+    picture = await drawn(partial(masked, await _original(call, form), call.services.folders.content_of(mask)))
     if picture is None:
         raise Fault("wrong_file_type", "the original or the mask is no picture, or they differ in size", field="image")
     blob = await call.services.folders.receive(call.principal, _once(picture[0]))
-    return _told(folder, await call.services.folders.keep(call.principal, folder, path, blob, _clash(fields)))
+    return _told(folder, await call.services.folders.keep(call.principal, folder, path, blob, _clash(form)))
 
 
-async def _original(call: Call, fields: dict[str, str]) -> Content:
-    named = decode(fields.get("original_ref", "{}").encode(), dict[str, str])
+async def _original(call: Call, form: Form) -> Content:
+    named = decode(form.texts.get("original_ref", "{}").encode(), dict[str, str])
     reference = _reference(named.get("filename"), named.get("subfolder", ""), named.get("type", "output"))
     return (await _open(call, reference))[1]
 
 
-async def _opened(call: Call, most: int | None = None) -> Upload:
+async def _opened(call: Call, most: int | None = None) -> Form:
     limit = call.services.folders.limit
-    upload = Upload(call.request, "image", limit if most is None else min(most, limit), FIELDS)
-    await call.services.files.expect(call.principal, upload.least_size)
-    await upload.open()
-    return upload
+    form = Form(call.request, "image", limit if most is None else min(most, limit), FIELDS)
+    await call.services.files.expect(call.principal, form.least_size)
+    await form.open()
+    return form
 
 
-def _target(filename: str | None, fields: dict[str, str]) -> tuple[Folder, str]:
-    folder = fields.get("type") or "input"
+def _target(form: Form) -> tuple[Folder, str]:
+    folder = form.texts.get("type") or "input"
     if folder not in _FOLDERS:
         raise Fault("bad_file_name", f"there is no folder of type '{folder[:40]}'", field="type")
-    subfolder = fields.get("subfolder", "").strip("/")
-    return Folder(folder), check_path(f"{subfolder}/{filename or ''}" if subfolder else filename or "")
+    name, subfolder = form.filename or "", form.texts.get("subfolder", "").strip("/")
+    return Folder(folder), check_path(f"{subfolder}/{name}" if subfolder else name)
 
 
-def _clash(fields: dict[str, str]) -> Clash:
-    return Clash.REPLACE if fields.get("overwrite") in ("true", "1") else Clash.RENAME
+def _clash(form: Form) -> Clash:
+    return Clash.REPLACE if form.texts.get("overwrite") in ("true", "1") else Clash.RENAME
 
 
 def _told(folder: Folder, file: Any) -> dict[str, str]:
