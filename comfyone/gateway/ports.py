@@ -497,8 +497,8 @@ class Driver(Protocol):
     def fetch(self, file: FileRef) -> AsyncIterator[bytes]:
         """The bytes of an output. Raises `Gone` when the server no longer has it."""
 
-    async def free(self) -> None:
-        """Asks the server to drop its caches."""
+    async def free(self, *, cache: bool, models: bool) -> None:
+        """Asks the server to drop what it remembers of runs, and models with it; or ``models`` alone."""
 
     def hints(self) -> AsyncIterator[Hint]:
         """What the server's socket says, from the moment it is connected (the first hint) until it is lost."""
@@ -571,6 +571,9 @@ class Dispatch(Protocol):
     async def ask(self, tenant_id: str, path: str, query: Mapping[str, str] | None = None) -> Sequence[Any]:
         """What the tenant's live backends answer to a plain question, those left out that have no answer. It may be some
         seconds old."""
+
+    async def free(self, tenant_id: str, *, cache: bool, models: bool) -> None:
+        """Has the tenant's own backends give memory back, as far as they answer."""
 
     def needs(self, tenant_id: str, graph: Graph, values: Mapping[str, Mapping[str, Any]]) -> Needs | None:
         """What a graph with these values asks of a backend, or None while that is not known."""

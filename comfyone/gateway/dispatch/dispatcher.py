@@ -175,6 +175,10 @@ class Dispatcher:
     async def ask(self, tenant_id: str, path: str, query: Mapping[str, str] | None = None) -> Sequence[Any]:
         return await self._questions.ask(self.visible(tenant_id), path, query or {})
 
+    async def free(self, tenant_id: str, *, cache: bool, models: bool) -> None:
+        own = [link for link in self.pool(tenant_id) if link.live]
+        await asyncio.gather(*(link.free(cache=cache, models=models) for link in own))
+
     def needs(self, tenant_id: str, graph: Graph, values: Mapping[str, Mapping[str, Any]]) -> Needs | None:
         return self._abilities.needs(tenant_id, graph, values)
 

@@ -174,6 +174,13 @@ class Link:
         await self.driver.stop(prompt_id)
         self._interrupted = (prompt_id, time.monotonic())
 
+    async def free(self, *, cache: bool = True, models: bool = False) -> None:
+        """Asks it to give memory back; one that doesn't answer keeps it."""
+        try:
+            await self.driver.free(cache=cache, models=models)
+        except Unreachable as error:
+            logger.info("backend {}: its memory was not freed: {}", self.backend.name, error.message)
+
     def may_have_hit(self, prompt_id: str) -> bool:
         """Whether an interrupt of ours that meant another prompt may have hit this one: an old server knows no targets, and
         what runs there can change between our look and our word."""

@@ -385,7 +385,7 @@ class Run:
         self._link.succeeded()
         await self._end(JobState.SUCCEEDED, "succeeded", outputs=outputs)
         if self.job.free_cache:
-            self._aside(asyncio.ensure_future(self._free()))
+            self._aside(asyncio.ensure_future(self._link.free()))
 
     async def _store_gone(self, error: Gone) -> None:
         """Nothing is there to fetch. A run that was answered from the server's cache can name files that have been deleted
@@ -394,7 +394,7 @@ class Run:
         failure = Failure("output_missing", reason, hint=error.hint)
         if not error.vanished:
             return await self._end(JobState.FAILED, "output missing", failure)
-        await self._free()
+        await self._link.free()
         await self._give_back(reason, otherwise=failure)
 
     async def _store_fate(self, fate: Fate) -> None:
@@ -455,12 +455,6 @@ class Run:
                 fatal=fatal,
             )
         )
-
-    async def _free(self) -> None:
-        try:
-            await self._link.driver.free()
-        except Unreachable as error:
-            logger.info("backend {}: its cache was not freed: {}", self._link.backend.name, error.message)
 
     def _aside(self, future: asyncio.Future[Any]) -> None:
         """Keeps a future that nobody waits for alive, and its failure from passing unseen."""

@@ -178,8 +178,8 @@ class ComfyUIDriver:
             async for chunk in answer.chunks():
                 yield chunk
 
-    async def free(self) -> None:
-        await self._tell("/free", {"free_memory": True})
+    async def free(self, *, cache: bool, models: bool) -> None:
+        await self._tell("/free", {"free_memory": cache, "unload_models": models})
 
     async def hints(self) -> AsyncIterator[Hint]:
         """The socket closes itself when the server stays silent to pings, so a dead peer is noticed."""

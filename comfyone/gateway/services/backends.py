@@ -106,6 +106,13 @@ class Backends:
         backend = await self._catalog.change(principal.tenant_id, lambda door: door.delete_backend(key))
         await self._dispatch.detach(backend)
 
+    async def free(self, principal: Principal, *, cache: bool, models: bool) -> None:
+        """Has the tenant's own backends drop what they remember of runs, or ``models`` alone, as soon as nothing runs there. What
+        others use too keeps its memory."""
+        principal.require(Scope.JOBS)
+        if cache or models:
+            await self._dispatch.free(principal.tenant_id, cache=cache, models=models)
+
     def _resolve(self, instance_id: str, url: str | None) -> str:
         check_instance(instance_id, "instance_id")
         if url is not None:

@@ -264,6 +264,19 @@ def test_freeing_memory_is_taken_and_disturbs_nobody(comfyui: Native, other: Nat
     assert comfyui.entry(running)["status"]["status_str"] == "success"
 
 
+@pytest.mark.seed("S5-20")
+def test_memory_is_freed_on_a_tenants_own_backends(lone: tuple[Native, Sandbox]) -> None:
+    comfyui, sandbox = lone
+    computed = []
+    for freed in ({}, {"unload_models": True}, {"free_memory": False}, {"free_memory": True}):
+        comfyui.post("/free", freed)
+        comfyui.run(tiny())
+        computed.append(list(sandbox.records)[-1].nodes)
+    assert computed == [["1", "2", "3"], [], [], ["1", "2", "3"]]
+    sandbox.set(reset_connections=True)
+    comfyui.post("/free", {"free_memory": True})  # which no backend hears
+
+
 def test_a_node_that_fails_is_told_in_the_history(comfyui: Native) -> None:
     entry = comfyui.run(failing("on purpose"))
     assert (entry["status"]["status_str"], entry["status"]["completed"]) == ("error", False)

@@ -131,8 +131,8 @@ async def interrupt(call: Call) -> None:
 
 
 async def free(call: Call) -> None:
-    """Taken, and nothing done: the memory of the servers is not one tenant's, and a full one is emptied by itself."""
-    await call.body()
+    body: Free = await call.body()
+    await call.services.backends.free(call.principal, cache=bool(body.free_memory), models=bool(body.unload_models))
 
 
 PROMPT_ROUTES = (
