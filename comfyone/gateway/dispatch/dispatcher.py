@@ -18,9 +18,10 @@ from comfyone.gateway.dispatch.link import Link
 from comfyone.gateway.dispatch.pool import Pool
 from comfyone.gateway.dispatch.previews import Previews
 from comfyone.gateway.dispatch.questions import Questions
-from comfyone.gateway.dispatch.run import Run, Tools
+from comfyone.gateway.dispatch.run import Run
 from comfyone.gateway.dispatch.secrets import Secrets
 from comfyone.gateway.dispatch.terms import Terms
+from comfyone.gateway.dispatch.tools import Tools
 from comfyone.gateway.dispatch.watch import Watch
 from comfyone.gateway.domain.backends import SHARED_POOL, Backend, Condition, Health
 from comfyone.gateway.domain.catalogue import Catalogue

@@ -8,32 +8,26 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from enum import Enum, auto
 from typing import Any
 
 from loguru import logger
-from msgspec.structs import replace
 
 from comfyone.errors import Fault
 from comfyone.gateway.dispatch.collect import Collector
-from comfyone.gateway.dispatch.limits import Limits
 from comfyone.gateway.dispatch.link import Link
 from comfyone.gateway.dispatch.materials import graph_for
-from comfyone.gateway.dispatch.previews import Previews
-from comfyone.gateway.dispatch.secrets import Secrets
 from comfyone.gateway.dispatch.telling import Telling
+from comfyone.gateway.dispatch.tools import Tools
 from comfyone.gateway.domain.evidence import Ending, FileRef, Gone, Hint, HintKind, Refused, Unreachable, Unsent, Where
 from comfyone.gateway.domain.files import Content, Output
-from comfyone.gateway.domain.jobs import INTERRUPTED, Assignment, Failure, Job, JobState
+from comfyone.gateway.domain.jobs import Assignment, Failure, JobState
 from comfyone.gateway.domain.placement import models_of
 from comfyone.gateway.domain.progress import Snapshot
-from comfyone.gateway.ports import Blobs, Bus, Store
-from comfyone.gateway.services.graphs import Graphs
+from comfyone.gateway.domain.verdicts import Back, End, Fate, Verdict, of_ending, of_fate, settled
 
-__all__ = ["Run", "Tools"]
+__all__ = ["Run"]
 
 ENDING_PATIENCE = 0.05
 """After an end is announced, the message that its history is written follows at once; past this we look anyway."""
@@ -43,33 +37,6 @@ CANCEL_PATIENCE = 0.2
 
 ABANDON_PATIENCE = 2.0
 """How long whoever removes a backend waits for its jobs to be stopped there."""
-
-
-@dataclass(frozen=True, slots=True)
-class Tools:
-    """What every run works with."""
-
-    store: Store
-    graphs: Graphs
-    blobs: Blobs
-    bus: Bus
-    limits: Limits
-    secrets: Secrets
-    previews: Previews
-    later: Callable[[float, str], None]
-    """Looks again, in so many seconds, whether something of a tenant can be placed."""
-
-    elsewhere: Callable[[Job], bool]
-    """Whether another backend than the one that has a job may be able to run it."""
-
-
-class Fate(Enum):
-    """What became of a prompt that has no ending."""
-
-    NEVER_RECEIVED = auto()
-    FORGOTTEN = auto()
-    BACKEND_LOST = auto()
-    STUCK = auto()
 
 
 class Run:
@@ -135,7 +102,7 @@ class Run:
             with suppress(TimeoutError):
                 async with asyncio.timeout(ABANDON_PATIENCE):
                     await self._stop()
-        await self._give_back(reason)
+        await self._close(Back(reason))
 
     def cancel(self) -> None:
         """Stops the prompt on the backend, which nobody waits for. What then happened is for the evidence to say."""
@@ -155,7 +122,7 @@ class Run:
         if graph is None:
             return False
         if self._cancelling:
-            await self._end(JobState.CANCELLED, "cancelled before it was sent")
+            await self._close(End(JobState.CANCELLED, "cancelled before it was sent"))
             return False
         extra, targets = await self._extras()
         self._telling.follow(graph)
@@ -181,9 +148,9 @@ class Run:
         if concerned:
             await self._stop()
             if self._link.mislaid(concerned[0].message):
-                await self._give_back(f"an input file was gone from backend '{self._link.backend.name}'")
+                await self._close(Back(f"an input file was gone from backend '{self._link.backend.name}'"))
             else:
-                await self._end(JobState.FAILED, "refused in part", concerned[0])
+                await self._close(End(JobState.FAILED, "refused in part", concerned[0]))
             return False
         if self._cancelling:
             await self._stop_and_look()
@@ -194,18 +161,20 @@ class Run:
         if error.unable and self.job.wanted_backend_id is None and self._tools.elsewhere(self.job):
             name, self._link.stale = self._link.backend.name, True
             self._link.nudge.set()
-            await self._give_back(f"backend '{name}' is not able: {error.failure.message}", otherwise=error.failure)
+            await self._close(Back(f"backend '{name}' is not able: {error.failure.message}", otherwise=error.failure))
         else:
-            await self._end(JobState.FAILED, "refused", error.failure)
+            await self._close(End(JobState.FAILED, "refused", error.failure))
 
     async def _graph(self) -> dict[str, Any] | None:
         """What to send, its inputs placed; None when that failed and the job has been dealt with."""
         try:
             return await graph_for(self.job, self._link, self._tools.graphs, self._tools.store, self._tools.blobs)
         except Fault as fault:
-            await self._end(JobState.FAILED, "no input", Failure("input_missing", fault.message, hint=fault.hint))
+            await self._close(
+                End(JobState.FAILED, "no input", Failure("input_missing", fault.message, hint=fault.hint))
+            )
         except Refused as error:
-            await self._end(JobState.FAILED, "input refused", error.failure)
+            await self._close(End(JobState.FAILED, "input refused", error.failure))
         except Unreachable as error:
             await self._return_unsent(error)
         return None
@@ -221,7 +190,7 @@ class Run:
     async def _return_unsent(self, error: Unreachable) -> None:
         if isinstance(error, Unsent):
             self._link.doubt(error.message)
-        await self._give_back(self._link.told(error.message))
+        await self._close(Back(self._link.told(error.message)))
 
     async def _nodes(self) -> Iterable[str]:
         return await self._tools.graphs.of(self.job)
@@ -354,20 +323,9 @@ class Run:
     async def _store_ending(self, ending: Ending) -> None:
         self._executed_at = time.time()
         self._link.release(self.prompt_id)  # the backend is free while we fetch
-        if ending.failure:
-            private = not self._link.backend.shared
-            failure = ending.failure if private else replace(ending.failure, traceback=())
-            await self._end(JobState.FAILED, "failed", failure)
-        elif ending.interrupted and self._cancelling:
-            await self._end(JobState.CANCELLED, "cancelled")
-        elif ending.interrupted and self._link.may_have_hit(self.prompt_id):
-            await self._give_back("an interrupt that meant another prompt hit it")
-        elif ending.interrupted:
-            reason = f"somebody interrupted it on backend '{self._link.backend.name}'"
-            failure = Failure(INTERRUPTED, reason, ending.node_id, ending.node_type, hint="submit it again")
-            await self._end(JobState.FAILED, "interrupted", failure)
-        else:
-            await self._store_outputs(ending)
+        strayed = self._link.may_have_hit(self.prompt_id)
+        verdict = of_ending(ending, self._link.backend, cancelling=self._cancelling, strayed=strayed)
+        await (self._close(verdict) if verdict else self._store_outputs(ending))
 
     async def _store_outputs(self, ending: Ending) -> None:
         while True:
@@ -378,12 +336,12 @@ class Run:
                 return await self._store_gone(error)
             except Unreachable as error:
                 if self._is_lost():
-                    return await self._give_back(f"its results were lost: {self._link.told(error.message)}")
+                    return await self._close(Back(f"its results were lost: {self._link.told(error.message)}"))
             except Fault as fault:  # our own disk is full: the results stay where they are until there is room
                 logger.error("job {}: {}", self.job.id, fault.message)
             await asyncio.sleep(1.0)
         self._link.succeeded()
-        await self._end(JobState.SUCCEEDED, "succeeded", outputs=outputs)
+        await self._end(End(JobState.SUCCEEDED, "succeeded"), outputs)
         if self.job.free_cache:
             self._aside(asyncio.ensure_future(self._link.free()))
 
@@ -393,66 +351,54 @@ class Run:
         reason = self._link.told(error.message) if error.vanished else error.message
         failure = Failure("output_missing", reason, hint=error.hint)
         if not error.vanished:
-            return await self._end(JobState.FAILED, "output missing", failure)
+            return await self._close(End(JobState.FAILED, "output missing", failure))
         await self._link.free()
-        await self._give_back(reason, otherwise=failure)
+        await self._close(Back(reason, otherwise=failure))
 
     async def _store_fate(self, fate: Fate) -> None:
-        if self._cancelling and fate is not Fate.BACKEND_LOST:
-            return await self._end(JobState.CANCELLED, "cancelled")
-        name = self._link.backend.name
-        reasons = {
-            Fate.NEVER_RECEIVED: f"backend '{name}' never received it",
-            Fate.FORGOTTEN: f"backend '{name}' has forgotten it, as after a restart",
-            Fate.BACKEND_LOST: f"backend '{name}' was lost",
-            Fate.STUCK: f"backend '{name}' made no progress for {self._tools.limits.stall:g} s",
-        }
-        if fate is not Fate.NEVER_RECEIVED:
-            self._link.lost_job(reasons[fate])
-        await self._give_back(reasons[fate], fatal=self._begun and fate is not Fate.NEVER_RECEIVED)
+        stall = self._tools.limits.stall
+        verdict = of_fate(fate, self._link.backend, cancelling=self._cancelling, begun=self._begun, stall=stall)
+        if isinstance(verdict, Back) and fate is not Fate.NEVER_RECEIVED:
+            self._link.lost_job(verdict.reason)
+        await self._close(verdict)
 
-    async def _give_back(self, reason: str, *, fatal: bool = False, otherwise: Failure | None = None) -> None:
-        """Back to the queue, unless the job was to be cancelled or has had all its attempts: then it fails ``otherwise``."""
-        if self._cancelling:
-            return await self._end(JobState.CANCELLED, f"cancelled; {reason}")
+    async def _close(self, verdict: Verdict) -> None:
         limits = self._tools.limits
-        if self.job.attempt >= limits.attempts:
-            text = f"given up after {self.job.attempt} attempts; the last: {reason}"
-            lost = Failure("backend_lost", text, hint="see whether the backends are healthy")
-            return await self._end(JobState.FAILED, reason, otherwise or lost, fatal=fatal)
-        logger.info("job {} goes back to the queue: {}", self.job.id, reason)
+        last = settled(verdict, cancelling=self._cancelling, attempt=self.job.attempt, attempts=limits.attempts)
+        await (self._end(last) if isinstance(last, End) else self._give_back(last))
+
+    async def _give_back(self, verdict: Back) -> None:
+        logger.info("job {} goes back to the queue: {}", self.job.id, verdict.reason)
+        limits = self._tools.limits
         pause = min(limits.backoff * 2 ** (self.job.attempt - 1), limits.backoff_most) * random.uniform(0.75, 1.25)  # noqa: S311
         now = time.time()
         await self._tools.store.write(
             lambda session: session.engine.requeue(
-                self.job, reason, now, not_before=now + pause, fatal=fatal, started=self._began_at
+                self.job,
+                verdict.reason,
+                now,
+                not_before=now + pause,
+                fatal=verdict.fatal,
+                started=self._began_at,
             )
         )
         self._link.release(self.prompt_id)
         self._tools.later(pause, self.job.tenant_id)
 
-    async def _end(
-        self,
-        state: JobState,
-        outcome: str,
-        failure: Failure | None = None,
-        *,
-        outputs: Sequence[Output] = (),
-        fatal: bool = False,
-    ) -> None:
+    async def _end(self, verdict: End, outputs: Sequence[Output] = ()) -> None:
         self._link.release(self.prompt_id)
         now = time.time()
         await self._tools.store.write(
             lambda session: session.engine.end(
                 self.job,
-                state,
+                verdict.state,
                 now,
-                outcome=outcome,
-                failure=failure,
+                outcome=verdict.outcome,
+                failure=verdict.failure,
                 outputs=outputs,
                 started=self._began_at,
                 executed=self._executed_at,
-                fatal=fatal,
+                fatal=verdict.fatal,
             )
         )
 
