@@ -140,7 +140,8 @@ class Book:
         return self._listening
 
     def watch(self, prompt_id: str, sink: Sink, total: int = 0) -> None:
-        """Call ``sink`` once when the prompt has come to its end. Nothing is looked for before `sent`, or news of it."""
+        """Call ``sink`` once when the prompt has come to its end. Nothing is looked for before `sent`: what the server answered
+        to the prompt belongs to its result, and is known only then."""
         with self._guard:
             if self._last is None:
                 watch = self._watches.setdefault(prompt_id, _Watch(prompt_id))
@@ -156,7 +157,13 @@ class Book:
         """
         with self._guard:
             watch = self._watches.get(prompt_id)
-            return watch is not None and self._plan(watch, 0.0 if earlier else self._pace(watch))
+            if watch is None:
+                return False
+            if watch.over and watch.since is None:  # so said the socket before the answer was here
+                watch.since = self._clock()
+                self._over.append(prompt_id)
+                return True
+            return self._plan(watch, 0.0 if earlier else self._pace(watch))
 
     def drop(self, prompt_id: str, sink: Sink | None = None) -> None:
         """Stop watching, for everybody or for one sink."""
@@ -207,7 +214,7 @@ class Book:
             return watch.progress() if watch else None
 
     def hear(self, message: Mapping[str, Any]) -> bool:
-        """Note what the socket says; gives whether something is to be looked for now.
+        """Note what the socket says; gives whether something is to be looked for now, of what was `sent`.
 
         Right after a reconnect ComfyUI sends ``executing`` without ``prompt_id``; that one tells nothing.
         """
@@ -222,12 +229,15 @@ class Book:
     def _note(self, watch: _Watch, kind: Any, data: Mapping[str, Any]) -> bool:
         if kind == "executing" and data.get("node") is None:
             watch.over, watch.due = True, math.inf
-            self._over.append(watch.prompt_id)
-            return True
+            if watch.since is not None:
+                self._over.append(watch.prompt_id)
+            return watch.since is not None
         if kind in _ENDINGS:
             watch.ending = True
-            return self._plan(watch, self.terms.grace)
+            return watch.since is not None and self._plan(watch, self.terms.grace)
         _advance(watch, kind, data)
+        if watch.since is None:
+            return False
         if self._listening and not watch.ending and watch.absent_since is None and not watch.over:
             if watch.due == math.inf:
                 return self._plan(watch, self.terms.silence)

@@ -21,7 +21,7 @@ from comfyone.errors import (
     PromptTimeoutError,
     ServerUnreachableError,
 )
-from tests.graphs import Graph, failing, sleeping, slow, text_to_image, tiny
+from tests.graphs import Graph, failing, node, save, sleeping, slow, text_to_image, tiny
 from tests.support.waiting import eventually
 from tests.unit.comfyui.conftest import FAST, QUICK
 from tests.unit.comfyui.front import Front
@@ -181,7 +181,10 @@ def test_a_prompt_that_ends_before_its_answer_came_is_not_missed(colour: str, tr
     with Sandbox() as sandbox, Front(sandbox.url) as front, Twin(colour, front.url, tracker) as twin:
         twin.end(twin.submit(tiny()))
         front.late_answers = 0.3
-        assert twin.end(twin.submit(tiny(color=7))).outputs
+        graph = {**tiny(color=7), "8": node("LoadImage", image="missing.png"), "9": save("8")}
+        execution = twin.end(twin.submit(graph))
+        assert execution.outputs
+        assert [problem.node_id for problem in execution.problems] == ["8"], "which the answer told"
 
 
 @pytest.mark.parametrize("after", [0, 1, 3, 6])

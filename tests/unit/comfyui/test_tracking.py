@@ -54,12 +54,16 @@ def test_nothing_is_looked_for_before_it_was_sent() -> None:
     assert desk.book.next_due() is None
 
 
-def test_news_before_the_answer_proves_that_it_was_taken() -> None:
+@pytest.mark.parametrize("last", ["executing", "execution_success"])
+def test_news_before_the_answer_wait_for_it(last: str) -> None:
     desk = Desk(sent=False, listening=True)
-    assert desk.hear("executing", node=None)
-    assert desk.after(0) == Due(over=("p",))
+    assert not desk.hear("progress", node="2", value=1, max=2)
+    assert not desk.hear(last, node=None)
+    assert desk.after(2) == Due()
+    assert desk.book.sent("p")
+    over = last == "executing"
+    assert desk.after(0 if over else 1.1) == (Due(over=("p",)) if over else Due(others=("p",)))
     desk.book.in_history("p", ENTRY)
-    desk.book.sent("p")
     assert desk.outcomes == [Outcome(entry=ENTRY)]
     assert desk.book.next_due() is None
 
