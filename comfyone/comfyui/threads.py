@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import random
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
-
-import websocket
-from requests.utils import DEFAULT_CA_BUNDLE_PATH
-from websocket import WebSocketException, WebSocketTimeoutException
 
 from comfyone.comfyui import flows
 from comfyone.comfyui.events import GREETING
 from comfyone.comfyui.tracking import Book, Outcome
 from comfyone.errors import ComfyOneError, ServerUnreachableError
 from comfyone.transport.drive import Door, drive
+from comfyone.transport.socket import CLOSE, TEXT, BrokenSocketError, Socket
 from comfyone.utils.logging import Log
 
 __all__ = ["Looker", "SocketThread"]
 
-_Socket: TypeAlias = Any  # websocket-client has no types
 _CONNECT_SECONDS = 5.0
 _SILENCE = 20.0
 _IDLE = 5.0
@@ -120,7 +114,7 @@ class SocketThread:
         self._closed = threading.Event()
         self._ready = threading.Event()
         self._over = threading.Event()
-        self._socket: _Socket | None = None
+        self._socket: Socket | None = None
         self._thread = threading.Thread(target=self._run, name="comfyui-socket", daemon=True)
         self._reconnect = True
         self.error: ServerUnreachableError | None = None
@@ -157,12 +151,8 @@ class SocketThread:
         """Close the socket and stay closed."""
         self._closed.set()
         socket = self._socket
-        if socket is not None:
-            try:
-                socket.send_close()
-            except (WebSocketException, OSError):
-                self._log.debug(f"{self.place} was gone before it was closed")
-            socket.abort()
+        if socket is not None and not socket.close():
+            self._log.debug(f"{self.place} was gone before it was closed")
         if self._thread.is_alive() and self._thread is not threading.current_thread():
             self._thread.join(_CONNECT_SECONDS + 1)
 
@@ -186,41 +176,15 @@ class SocketThread:
 
     def _listen(self) -> None:
         try:
-            self._socket = socket = self._open()
-            self._read(socket)
-        except ServerUnreachableError:  # an OSError too, but it says already what is wrong
-            raise
-        except websocket.WebSocketBadStatusException as error:
-            raise self._failed(f"HTTP {error.status_code} instead of a socket") from None
-        except (WebSocketException, OSError, ValueError) as error:
-            raise self._failed(f"the socket broke ({type(error).__name__})") from error
-
-    def _open(self) -> _Socket:
-        bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or DEFAULT_CA_BUNDLE_PATH
-        socket: _Socket = websocket.WebSocket(sslopt={"ca_certs": bundle}, enable_multithread=True)
-        # No redirect is followed: it could take what proves who we are to another server.
-        socket.connect(self._address, header=dict(self._headers), timeout=_CONNECT_SECONDS, redirect_limit=0)
-        socket.send(GREETING)
-        socket.settimeout(_SILENCE)
-        return socket
-
-    def _read(self, socket: _Socket) -> None:
-        asked = False
-        while not self._closed.is_set():
-            try:
-                opcode, content = socket.recv_data(control_frame=True)
-            except WebSocketTimeoutException:
-                if asked:
-                    raise self._failed("the socket fell silent") from None
-                socket.ping()
-                asked = True
-                continue
-            asked = False
-            if opcode == websocket.ABNF.OPCODE_CLOSE:
-                raise self._failed("the server closed the socket")
-            if opcode in (websocket.ABNF.OPCODE_TEXT, websocket.ABNF.OPCODE_BINARY):
+            self._socket = Socket(self._address, self._headers, GREETING, seconds=_CONNECT_SECONDS, silence=_SILENCE)
+            for kind, content in self._socket.frames(self._closed):
+                if kind == CLOSE:
+                    raise BrokenSocketError("the server closed the socket")
                 self._greeted()
-                self._heard(opcode == websocket.ABNF.OPCODE_TEXT, content)
+                self._heard(kind == TEXT, content)
+        except BrokenSocketError as error:
+            text = f"{self.place}: {error}"
+            raise ServerUnreachableError(0, text, {"sent": True}, hint="check the address") from error
 
     def _greeted(self) -> None:
         if not self._ready.is_set():
@@ -233,12 +197,9 @@ class SocketThread:
         """Put the socket away; gives whether it ever was of use."""
         socket, self._socket = self._socket, None
         if socket is not None:
-            socket.shutdown()
+            socket.drop()
         was_ready = self._ready.is_set()
         self._ready.clear()
         if was_ready:
             self._changed(False)
         return was_ready
-
-    def _failed(self, what: str) -> ServerUnreachableError:
-        return ServerUnreachableError(0, f"{self.place}: {what}", {"sent": True}, hint="check the address")

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import random
 import threading
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
-import websocket
-from requests.utils import DEFAULT_CA_BUNDLE_PATH
-from websocket import WebSocketException, WebSocketTimeoutException
-
 from comfyone.api.websocket.messages import SILENCE, SPELLINGS, Message, farewell, greeting, message_in
 from comfyone.errors import AuthenticationError, ConnectionError, ValidationError
 from comfyone.transport.call import encode_json
 from comfyone.transport.endpoint import HOSTED_DOMAIN, ApiKey
+from comfyone.transport.socket import CLOSE, TEXT, BrokenSocketError, Socket
 from comfyone.utils.logging import Log, default_logger
 
 __all__ = ["OneThingAIWebSocket"]
-
-_Socket = Any  # a websocket.WebSocket; that class is typed in part only
 
 _CONNECT_TIMEOUT = 10.0
 _SILENCE = SILENCE
@@ -54,7 +48,7 @@ class OneThingAIWebSocket:
         self.reconnect_delay = reconnect_delay
         self.logger = logger or default_logger()
         self._key = ApiKey(token)
-        self._socket: _Socket | None = None
+        self._socket: Socket | None = None
         self._thread: threading.Thread | None = None
         self._closed = threading.Event()
         self._guard = threading.RLock()
@@ -84,7 +78,7 @@ class OneThingAIWebSocket:
     def is_connected(self) -> bool:
         """Whether a connection is open."""
         socket = self._socket
-        return socket is not None and bool(socket.connected)
+        return socket is not None and socket.open
 
     def connect(self) -> None:
         """Make one connection and send the key. `start` and `run` do this by themselves.
@@ -100,24 +94,15 @@ class OneThingAIWebSocket:
         if self._connection_handler is not None:
             self._safely(self._connection_handler)
 
-    def _open(self) -> _Socket:
-        bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or DEFAULT_CA_BUNDLE_PATH
-        socket: _Socket = websocket.WebSocket(sslopt={"ca_certs": bundle}, enable_multithread=True)
+    def _open(self) -> Socket:
         key = self._key.reveal()
+        header, first = {"Authorization": f"Bearer {key}"}, encode_json(greeting(key)).decode()
         try:
-            # No redirect is followed: it could take the key to another server.
-            header = {"Authorization": f"Bearer {key}"}
-            socket.connect(self.url, header=header, timeout=_CONNECT_TIMEOUT, redirect_limit=0)
-            socket.send(encode_json(greeting(key)).decode())
-            socket.settimeout(_SILENCE)
-        except websocket.WebSocketBadStatusException as error:
-            if error.status_code == 401:
+            return Socket(self.url, header, first, seconds=_CONNECT_TIMEOUT, silence=_SILENCE)
+        except BrokenSocketError as error:
+            if error.status == 401:
                 raise AuthenticationError(401, "Invalid API key", status=401) from None
-            raise ConnectionError(f"{self.url}: HTTP {error.status_code} instead of a WebSocket") from None
-        except (WebSocketException, OSError, ValueError) as error:
-            socket.shutdown()
-            raise ConnectionError(f"{self.url}: no WebSocket connection ({type(error).__name__})") from error
-        return socket
+            raise ConnectionError(f"{self.url}: {error}") from error
 
     def start(self) -> None:
         """Connect and read in a thread of its own, which does not keep the process alive. Starting twice is once."""
@@ -141,12 +126,8 @@ class OneThingAIWebSocket:
         with self._guard:
             self._closed.set()
             socket, thread = self._socket, self._thread
-        if socket is not None:
-            try:
-                socket.send_close()
-            except (WebSocketException, OSError):
-                self.logger.debug(f"WebSocket {self.url} was gone before it was closed")
-            socket.abort()
+        if socket is not None and not socket.close():
+            self.logger.debug(f"WebSocket {self.url} was gone before it was closed")
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout=_CONNECT_TIMEOUT + 1)
 
@@ -163,7 +144,7 @@ class OneThingAIWebSocket:
             raise ConnectionError("the WebSocket is not connected", hint="call start() first")
         try:
             socket.send(text)
-        except (WebSocketException, OSError) as error:
+        except BrokenSocketError as error:
             raise ConnectionError("the WebSocket broke while a message was sent") from error
 
     def _run(self, closed: threading.Event) -> None:
@@ -181,35 +162,22 @@ class OneThingAIWebSocket:
 
     def _read(self, closed: threading.Event) -> None:
         socket = self._socket
-        asked = False
-        while socket is not None and not closed.is_set():
-            try:
-                opcode, content = socket.recv_data(control_frame=True)
-            except WebSocketTimeoutException:
-                if asked:
-                    raise ConnectionError(f"WebSocket {self.url} fell silent") from None
-                asked = self._ask(socket)
-                continue
-            except (WebSocketException, OSError, UnicodeDecodeError) as error:
-                raise ConnectionError(f"WebSocket {self.url} broke ({type(error).__name__})") from error
-            asked = False
-            if opcode == websocket.ABNF.OPCODE_CLOSE:
-                raise _farewell(self.url, content)
-            if opcode == websocket.ABNF.OPCODE_TEXT:
-                self._dispatch(content)
-
-    def _ask(self, socket: _Socket) -> bool:
+        if socket is None:
+            return
         try:
-            socket.ping()
-        except (WebSocketException, OSError) as error:
-            raise ConnectionError(f"WebSocket {self.url} broke") from error
-        return True
+            for kind, content in socket.frames(closed):
+                if kind == CLOSE:
+                    raise _farewell(self.url, content)
+                if kind == TEXT:
+                    self._dispatch(content)
+        except BrokenSocketError as error:
+            raise ConnectionError(f"WebSocket {self.url}: {error}") from error
 
     def _drop(self) -> None:
         with self._guard:
             socket, self._socket = self._socket, None
         if socket is not None:
-            socket.shutdown()
+            socket.drop()
 
     def _dispatch(self, content: bytes) -> None:
         message = message_in(content)
