@@ -73,6 +73,12 @@ class GatewayProcess:
         assert self._process is not None
         return self._process.pid
 
+    @property
+    def cpu_seconds(self) -> float:
+        """What it has used of the processors since it started: the same however busy the machine is."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def start(self) -> None:
         """Returns once it listens and has said where."""
         command = [*COMMAND, "gateway", "--port", str(self._port), "--state-dir", str(self.state), *self._options]

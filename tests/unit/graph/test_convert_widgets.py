@@ -332,9 +332,9 @@ def test_alternatives_can_be_chosen_at_random() -> None:
 @pytest.mark.parametrize("text", ["/* " * 100_000, "{" + "a" * 400_000 + "}", "/*//" * 50_000])
 def test_a_long_prompt_is_read_in_no_time(text: str) -> None:
     mine = a_class({"text": ["STRING", {"dynamicPrompts": True}]})
-    begun = time.perf_counter()
+    begun = time.process_time()
     converted("Mine", [text], Mine=mine)
-    assert time.perf_counter() - begun < 3
+    assert time.process_time() - begun < 3
 
 
 def test_alternatives_within_each_other_without_end_are_refused() -> None:

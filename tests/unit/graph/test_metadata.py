@@ -343,18 +343,18 @@ def test_entries_that_lie_over_each_other_are_damage() -> None:
     entry = struct.pack("<HHII", 0x0110, 2, size, 0)
     block = b"II*\0" + struct.pack("<IH", 8, count) + entry * count
     chunk = b"EXIF" + struct.pack("<I", size) + block.ljust(size, b"\1")
-    begun = time.perf_counter()
+    begun = time.process_time()
     with pytest.raises(NoWorkflowError, match="damaged"):
         read_metadata(b"RIFF" + struct.pack("<I", len(chunk) + 4) + b"WEBP" + chunk)
-    assert time.perf_counter() - begun < 1
+    assert time.process_time() - begun < 1
 
 
 @pytest.mark.parametrize("unit", [b"<metadata", b"<metadata>  ", b"<metadata><![CDATA[", b"<metadata><![CDATA[]]>"])
 def test_a_drawing_that_never_ends_what_it_begins_is_read_in_no_time(unit: bytes) -> None:
-    begun = time.perf_counter()
+    begun = time.process_time()
     with pytest.raises(NoWorkflowError):
         read_metadata(b"<svg>" + unit * 100_000)
-    assert time.perf_counter() - begun < 2
+    assert time.process_time() - begun < 2
 
 
 def test_a_drawing_with_other_metadata_before_and_an_end_within_is_read() -> None:

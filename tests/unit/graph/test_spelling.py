@@ -28,9 +28,9 @@ def test_nothing_is_near_what_is_far() -> None:
 
 def test_one_of_many_thousands_is_found_in_a_moment() -> None:
     known = [f"model_{number:05}_fp16.safetensors" for number in range(20_000)]
-    begin = time.perf_counter()
+    begin = time.process_time()
     assert nearest("model_01234_fp16.safetensor", known)[0] == "model_01234_fp16.safetensors"
-    assert time.perf_counter() - begin < 2
+    assert time.process_time() - begin < 2
 
 
 def test_a_value_is_shown_however_long_or_deep_it_is() -> None:
