@@ -67,7 +67,9 @@ class Form:
         """
         kind, options = parse_options_header(header_of(self._request.scope, b"content-type") or "")
         if kind != b"multipart/form-data" or not options.get(b"boundary"):
-            raise _broken("the body is not multipart/form-data", hint=f"send the file in a part named '{self._file}'")
+            raise self._broken(
+                "the body is not multipart/form-data", hint=f"send the file in a part named '{self._file}'"
+            )
         if self.least_size > self._limit:
             text = f"the upload has {self._size:,} bytes, at most {self._limit:,} are taken"
             raise Fault("too_large", text, field=self._file)
@@ -84,12 +86,12 @@ class Form:
         try:
             self._parser = MultipartParser(options[b"boundary"], callbacks)
         except FormParserError as error:
-            raise _broken(f"the multipart body is broken: {error}") from error
+            raise self._broken(f"the multipart body is broken: {error}") from error
         self._stream = self._request.stream()
         while not self._found and await self._feed():
             pass
         if not self._found:
-            raise _broken(f"the form has no part named '{self._file}'")
+            raise self._broken(f"the form has no part named '{self._file}'")
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The bytes of the file, and to the end of the form."""
@@ -100,16 +102,16 @@ class Form:
             if self._ended:
                 return
             if not await self._feed() and not self._ended:
-                raise _broken("the upload ended early", hint="send it again")
+                raise self._broken("the upload ended early", hint="send it again")
 
     async def _feed(self) -> bool:
         try:
             if chunk := await anext(self._stream, b""):
                 self._parser.write(chunk)
         except FormParserError as error:
-            raise _broken(f"the multipart body is broken: {error}") from error
+            raise self._broken(f"the multipart body is broken: {error}") from error
         except ClientDisconnect as error:
-            raise _broken("the upload ended early", hint="send it again") from error
+            raise self._broken("the upload ended early", hint="send it again") from error
         return bool(chunk)
 
     def _note(self, target: bytearray, data: bytes) -> None:
@@ -122,7 +124,7 @@ class Form:
         self._headers, self._text = {}, bytearray()
         self._parts += 1
         if self._parts > MAX_PARTS:
-            raise _broken(f"the form has more than {MAX_PARTS} parts")
+            raise self._broken(f"the form has more than {MAX_PARTS} parts")
 
     def _on_header_end(self) -> None:
         name, value = self._header
@@ -136,7 +138,7 @@ class Form:
         if self._part != self._file:
             return
         if self._found:
-            raise _broken(f"the form has more than one part named '{self._file}'")
+            raise self._broken(f"the form has more than one part named '{self._file}'")
         self._found = True
         _, options = parse_options_header(disposition)
         self.filename = options[b"filename"].decode("utf-8", "replace") if b"filename" in options else None
@@ -154,11 +156,10 @@ class Form:
             try:
                 self.texts.setdefault(self._part, self._text.decode())
             except UnicodeDecodeError as error:
-                raise _broken(f"field '{self._part}' is not UTF-8") from error
+                raise self._broken(f"field '{self._part}' is not UTF-8") from error
 
     def _on_end(self) -> None:
         self._ended = True
 
-
-def _broken(message: str, *, hint: str | None = None) -> Fault:
-    return Fault("invalid_body", message, field="file", hint=hint)
+    def _broken(self, message: str, *, hint: str | None = None) -> Fault:
+        return Fault("invalid_body", message, field=self._file, hint=hint)
