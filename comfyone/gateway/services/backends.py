@@ -109,7 +109,7 @@ class Backends:
     async def free(self, principal: Principal, *, cache: bool, models: bool) -> None:
         """Has the tenant's own backends drop what they remember of runs, or ``models`` alone, as soon as nothing runs there. What
         others use too keeps its memory."""
-        principal.require(Scope.JOBS)
+        principal.require(Scope.BACKENDS)
         if cache or models:
             await self._dispatch.free(principal.tenant_id, cache=cache, models=models)
 

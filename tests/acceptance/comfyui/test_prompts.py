@@ -273,6 +273,7 @@ def test_memory_is_freed_on_a_tenants_own_backends(lone: tuple[Native, Sandbox])
         comfyui.run(tiny())
         computed.append(list(sandbox.records)[-1].nodes)
     assert computed == [["1", "2", "3"], [], [], ["1", "2", "3"]]
+    assert comfyui.tenant.limited("jobs", "graphs").raw("POST", "/free", json={}).status_code == 403
     sandbox.set(reset_connections=True)
     comfyui.post("/free", {"free_memory": True})  # which no backend hears
 

@@ -150,5 +150,5 @@ PROMPT_ROUTES = (
     native("GET", "/queue", get_queue, "What runs and what waits", answer=dict[str, list[list[Any]]]),
     native("POST", "/queue", change_queue, "Take prompts out of the queue", body=Changes, media=""),
     native("POST", "/interrupt", interrupt, "Stop what runs", body=Interrupt, media=""),
-    native("POST", "/free", free, "Ask for memory to be freed", body=Free, media=""),
+    native("POST", "/free", free, "Ask for memory to be freed", body=Free, media="", scope=Scope.BACKENDS),
 )
