@@ -227,17 +227,20 @@ class Book:
             return self._note(watch, message.get("type"), data)
 
     def _note(self, watch: _Watch, kind: Any, data: Mapping[str, Any]) -> bool:
-        if kind == "executing" and data.get("node") is None:
+        over, ending = kind == "executing" and data.get("node") is None, kind in _ENDINGS
+        if over:
             watch.over, watch.due = True, math.inf
-            if watch.since is not None:
-                self._over.append(watch.prompt_id)
-            return watch.since is not None
-        if kind in _ENDINGS:
+        elif ending:
             watch.ending = True
-            return watch.since is not None and self._plan(watch, self.terms.grace)
-        _advance(watch, kind, data)
-        if watch.since is None:
+        else:
+            _advance(watch, kind, data)
+        if watch.since is None:  # its answer is not here yet
             return False
+        if over:
+            self._over.append(watch.prompt_id)
+            return True
+        if ending:
+            return self._plan(watch, self.terms.grace)
         if self._listening and not watch.ending and watch.absent_since is None and not watch.over:
             if watch.due == math.inf:
                 return self._plan(watch, self.terms.silence)

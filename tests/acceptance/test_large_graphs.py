@@ -13,7 +13,7 @@ from tests.graphs import Graph, node, save, tiny
 from tests.support.gateway import GatewayProcess
 from tests.support.waiting import eventually
 
-BUSY = 1.2
+BUSY = 0.8
 """Seconds of processor time that the gateway may take for a graph: so long others wait at most. None takes a quarter of a second;
 what took time with the square of a graph's size would take several."""
 

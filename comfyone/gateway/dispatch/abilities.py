@@ -51,7 +51,7 @@ class Abilities:
         takers = [link for link in links if labels.items() <= link.backend.labels.items()]
         if needs and needs.own and takers and all(link.backend.shared for link in takers):
             text = "it works on a server's own files or folders, and every server that it may go to is shared"
-            return Failure("input_missing", text, hint=GIVE_ASSET)
+            return Failure("input_missing", text, hint=f"{GIVE_ASSET}; or register a backend of your own")
         lacking = {link.backend.name: _lacking(link, needs, labels) for link in links[:MAX_NAMED]}
         return Failure(
             "unable",

@@ -63,7 +63,7 @@ async def graph_for(job: Job, link: Link, graphs: Graphs, store: Store, blobs: B
 
 
 def _check_files(graph: Graph, catalogue: Catalogue) -> None:
-    """The last door: whatever was known when the job was accepted, it reads nothing that lies there for others."""
+    """The last door: whatever was known when the job was accepted, it touches nothing that lies there for others."""
     if stray := next(stray_files(graph, {}, [catalogue.loaders]), None):
         raise Fault("asset_unknown", stray.text, hint=stray.hint)
 

@@ -117,7 +117,7 @@ class Needs(msgspec.Struct, frozen=True):
     classes: frozenset[str] = frozenset()
     choices: frozenset[tuple[str, str, str]] = frozenset()
     own: bool = False
-    """It names files in a server's own folders: no server will do that others use too."""
+    """It names files of a server's own, or works on its folders: no server will do that others use too."""
 
 
 class Kind(msgspec.Struct, frozen=True):

@@ -51,7 +51,9 @@ def _broken_forms_refused() -> Iterator[None]:
     try:
         yield
     except Fault as fault:
-        raise Refusal(422, "invalid_request", fault.message) if fault.slug == "invalid_body" else fault from None
+        if fault.slug != "invalid_body":
+            raise
+        raise Refusal(422, "invalid_request", fault.message) from fault
 
 
 async def create_asset_from_hash(call: Call) -> Response:

@@ -52,7 +52,8 @@ def test_going_back_ends_with_a_cancel_or_the_last_attempt(
     else:
         assert isinstance(last, End)
         assert last.state is JobState.FAILED
-        assert last.failure == verdict.otherwise or (last.failure and last.failure.type == "backend_lost")
+        assert last.failure is not None
+        assert last.failure == verdict.otherwise if verdict.otherwise else last.failure.type == "backend_lost"
         assert last.fatal == verdict.fatal, "so that what kills backends is found out"
 
 
