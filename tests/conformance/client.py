@@ -129,6 +129,17 @@ class ComfyUI:
         prompt_id: str = response.json()["prompt_id"]
         return prompt_id
 
+    def start(self, graph: Graph, node: str) -> str:
+        """Queue a graph, wait until a node of it runs, and give its prompt id.
+
+        Whoever is listed as running may not have begun: ComfyUI still forgets an interrupt then, and tells more of the
+        prompt afterwards.
+        """
+        with self.listen() as listener:
+            prompt_id = self.submit(graph, client_id=listener.client_id)
+            listener.until(lambda message: message["data"].get("node") == node)
+        return prompt_id
+
     def refuse(self, graph: Any, **more: Any) -> dict[str, Any]:
         """Submit a graph that is not taken, and give the answer."""
         response = self.post("/prompt", json={"prompt": graph, **more})

@@ -387,11 +387,9 @@ def test_an_interrupt_of_nothing_is_forgotten(comfyui: ComfyUI) -> None:
 
 def test_what_was_done_before_an_interrupt_stays_cached(comfyui: ComfyUI) -> None:
     shade = color()
-    prompt_id = comfyui.submit(sleeping(60, shade), client_id="nobody")
-    comfyui.wait_running(prompt_id)
-    with comfyui.listen("nobody"):
-        comfyui.post("/interrupt", json={})
-        comfyui.entry(prompt_id)
+    prompt_id = comfyui.start(sleeping(60, shade), node="2")
+    comfyui.post("/interrupt", json={})
+    comfyui.entry(prompt_id)
     messages, _ = comfyui.run(sleeping(0, shade))
     assert of_type(messages, "execution_cached")[0]["nodes"] == ["1"]
 

@@ -6,16 +6,14 @@ import uuid
 
 import pytest
 
-from tests.conformance.client import ComfyUI, of_type
+from tests.conformance.client import ComfyUI, Message, of_type
 from tests.graphs import sleeping, tiny
 
 
 @pytest.fixture
 def busy(comfyui: ComfyUI) -> str:
     """The id of a prompt that runs for as long as the test."""
-    prompt_id = comfyui.submit(sleeping(600, uuid.uuid4().int & 0xFFFFFF))
-    comfyui.wait_running(prompt_id)
-    return prompt_id
+    return comfyui.start(sleeping(600, uuid.uuid4().int & 0xFFFFFF), node="2")
 
 
 def test_a_prompt_is_answered_with_its_id_and_number(comfyui: ComfyUI) -> None:
@@ -95,10 +93,14 @@ def test_clearing_takes_all_that_waits(comfyui: ComfyUI, busy: str) -> None:
 def test_everybody_is_told_about_the_length_of_the_queue(comfyui: ComfyUI, busy: str) -> None:
     with comfyui.listen() as listener:
         comfyui.submit(tiny())
-        told = listener.until_type("status")
-        assert told == {"type": "status", "data": {"status": {"exec_info": {"queue_remaining": 2}}}}
+        listener.until(lambda message: message == _length(2))
         comfyui.post("/queue", json={"clear": True})
-        listener.until(lambda message: message["data"]["status"]["exec_info"]["queue_remaining"] == 1)
+        listener.until(lambda message: message == _length(1))
+
+
+def _length(remaining: int) -> Message:
+    """What tells how many prompts run or wait."""
+    return {"type": "status", "data": {"status": {"exec_info": {"queue_remaining": remaining}}}}
 
 
 def test_an_interrupt_starts_the_next_prompt(comfyui: ComfyUI, busy: str) -> None:
