@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from comfyone.gateway.dispatch.link import Link
 from comfyone.gateway.domain.catalogue import MAX_NAMED, Catalogue, missing_text, needs_of
 from comfyone.gateway.domain.jobs import Failure, Job, Kind, Needs
-from comfyone.gateway.domain.loaders import GIVE_ASSET, stray_files
+from comfyone.gateway.domain.strays import GIVE_ASSET, stray_files
 from comfyone.graph.document import Graph
 
 __all__ = ["Abilities"]

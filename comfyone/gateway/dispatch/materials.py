@@ -14,7 +14,7 @@ from comfyone.gateway.domain.catalogue import Catalogue, spelled
 from comfyone.gateway.domain.evidence import Unreachable
 from comfyone.gateway.domain.files import parse_asset_path, suffix_of
 from comfyone.gateway.domain.jobs import Job
-from comfyone.gateway.domain.loaders import stray_files
+from comfyone.gateway.domain.strays import stray_files
 from comfyone.gateway.ports import Blobs, Store
 from comfyone.gateway.services.graphs import Graphs
 from comfyone.graph.document import Graph, with_values

@@ -9,8 +9,8 @@ from typing import Any
 from comfyone.gateway.domain.files import parse_asset_path
 from comfyone.gateway.domain.folders import Upload
 from comfyone.gateway.domain.jobs import Needs
-from comfyone.gateway.domain.loaders import LOADERS, Loaders, loaders_with
 from comfyone.gateway.domain.node_info import ClassInfo
+from comfyone.gateway.domain.strays import LOADERS, Loaders, loaders_with
 from comfyone.graph.document import Graph
 from comfyone.graph.spelling import nearest, shown
 

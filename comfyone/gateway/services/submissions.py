@@ -17,9 +17,9 @@ from comfyone.gateway.domain.backends import Backend
 from comfyone.gateway.domain.files import asset_ids_in, parse_asset_path
 from comfyone.gateway.domain.ids import new_id
 from comfyone.gateway.domain.jobs import SECRET_EXTRA, NewJob, Origin, Task
-from comfyone.gateway.domain.loaders import stray_files
 from comfyone.gateway.domain.parameters import fitted_values
 from comfyone.gateway.domain.policies import check_granted
+from comfyone.gateway.domain.strays import stray_files
 from comfyone.gateway.domain.tenants import Principal, Scope
 from comfyone.gateway.domain.workflows import (
     InputType,
