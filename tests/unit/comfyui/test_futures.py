@@ -358,7 +358,7 @@ async def test_callbacks_may_be_coroutines(aclient: AsyncComfyUIClient) -> None:
 
     aclient.on("executed", note)
     await aclient.execute_workflow(tiny(), timeout=20)
-    await asyncio.wait_for(told.wait(), 5)  # the history may have told of the end before the socket did
+    await asyncio.wait_for(told.wait(), 30)  # the history may have told of the end before the socket did
     assert [message["data"]["node"] for message in heard] == ["3"]
 
 

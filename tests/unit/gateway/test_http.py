@@ -24,6 +24,7 @@ class Host:
     def __init__(self, talk: Talk) -> None:
         self.requests: list[bytes] = []
         self.connections = 0
+        self.ended = asyncio.Event()
         self.url = ""
         self._talk = talk
 
@@ -31,6 +32,7 @@ class Host:
         self.connections += 1
         with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             await self._talk(reader, writer)
+        self.ended.set()
         writer.close()
 
     async def request(self, reader: asyncio.StreamReader) -> bytes:
@@ -225,7 +227,7 @@ async def test_a_second_answer_spoils_the_connection_and_not_the_first() -> None
 async def test_what_comes_unasked_on_a_kept_connection_spoils_it() -> None:
     async with served(OK, b"more", pause=0.02) as (host, way):
         await way.call("GET", "/")
-        await asyncio.sleep(0.05)
+        await host.ended.wait()
         assert (await way.call("GET", "/")).body == b"ok"
         assert host.connections == 2
 

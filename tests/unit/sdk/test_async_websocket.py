@@ -127,12 +127,12 @@ async def test_closing_ends_a_reading_at_once_also_while_the_server_is_away(ws: 
     reading = asyncio.create_task(read())
     await (await hub.next()).close(1001)
     await asyncio.sleep(0.1)
-    await asyncio.wait_for(ws.close(), 2)
-    assert await asyncio.wait_for(reading, 2) == []
+    await asyncio.wait_for(ws.close(), 30)
+    assert await asyncio.wait_for(reading, 30) == []
     again = asyncio.create_task(read())
     await hub.next()
-    await asyncio.wait_for(ws.close(), 2)
-    assert await asyncio.wait_for(again, 2) == []
+    await asyncio.wait_for(ws.close(), 30)
+    assert await asyncio.wait_for(again, 30) == []
 
 
 async def test_a_slow_reader_makes_the_server_wait_and_holds_no_more_than_a_little(
