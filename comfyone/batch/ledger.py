@@ -242,7 +242,8 @@ class Ledger:
 
     def _note_trace(self, task: Assignment, verdict: Verdict, error: BaseException) -> None:
         job = task.job
-        if verdict is Verdict.SERVER and job.prompt_id and may_have_been_sent(error):
+        looking = task.earlier is not None and job.prompt_id == task.earlier  # a question that did not get there
+        if verdict is Verdict.SERVER and job.prompt_id and (looking or may_have_been_sent(error)):
             self._traces[job] = Trace(task.server, job.prompt_id)
         elif (trace := self._traces.get(job)) is None or trace.server is task.server:
             self._traces.pop(job, None)

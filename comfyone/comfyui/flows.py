@@ -107,14 +107,20 @@ def submit(call: Call, prompt_id: str, policy: RetryPolicy, patience: float) -> 
 
     Raises:
         PromptRejectedError: The graph can't run.
-        ComfyUIError: The server refused, or is out of reach.
+        ComfyUIError: The server refused, or is out of reach. When it may have taken the prompt all the same, ``context`` says
+            ``sent``, and the ``prompt_id`` to ask for.
     """
     for attempt in count(1):
         try:
             return (yield from ask(call, Answered, attempts=1))
         except ComfyUIError as error:
-            if _is_unclear(error) and (found := (yield from _find(prompt_id, patience))) is not None:
-                return found
+            if _is_unclear(error):
+                try:
+                    found = yield from _find(prompt_id, patience)
+                except ComfyUIError as silence:
+                    raise _unseen(prompt_id, error) from silence
+                if found is not None:
+                    return found
             if attempt >= policy.attempts or not may_pass(error) or error.status == 500:
                 raise
             yield Pause(policy.delay(attempt, error))
@@ -125,6 +131,17 @@ def _is_unclear(error: ComfyUIError) -> bool:
     if error.status is not None:
         return error.status in _UNCLEAR
     return isinstance(error, ServerUnreachableError) and bool(error.context.get("sent"))
+
+
+def _unseen(prompt_id: str, error: ComfyUIError) -> ServerUnreachableError:
+    """What to say of a prompt that was sent, when there was neither an answer nor a way to look."""
+    return ServerUnreachableError(
+        error.code,
+        f"{error.message}; whether the server has taken prompt {prompt_id} could not be seen either",
+        {"sent": True, "prompt_id": prompt_id},
+        hint="once the server answers, wait_for_completion tells what became of it",
+        status=error.status,
+    )
 
 
 def _find(prompt_id: str, patience: float) -> Flow[Answered | None]:

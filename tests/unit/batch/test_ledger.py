@@ -285,6 +285,18 @@ def test_a_prompt_that_may_have_arrived_is_looked_for_at_that_server_before_anot
     assert job.prompt_id == again.prompt_id
 
 
+def test_a_prompt_is_not_forgotten_when_its_server_could_not_even_be_asked() -> None:
+    books = ledger("a")
+    books.add("1", GRAPH, None, 0.0)
+    task = taken(books)
+    assert books.sending(task)
+    books.fail(task, UNCLEAR, 0.0)
+    for now in (1.0, 9.0):
+        again = taken(books, now)
+        assert again.earlier == "p1"
+        books.fail(again, AWAY, now)
+
+
 def test_a_prompt_that_was_never_sent_is_not_looked_for() -> None:
     books = ledger("a")
     books.add("1", GRAPH, None, 0.0)

@@ -250,6 +250,23 @@ async def test_a_prompt_whose_answer_was_lost_runs_once(colour: Colour, sandbox:
     assert [record.prompt_id for record in runs(sandbox)] == [job.prompt_id]
 
 
+async def test_a_prompt_whose_answer_was_lost_with_its_server_is_looked_for_when_that_is_back(
+    colour: Colour, sandbox: Sandbox
+) -> None:
+    queue = await colour.queue(sandbox, max_retries=99)
+    sandbox.set(lose_answers=1, step_time=HELD)
+    job = queue.add_job("once", long())
+    queue.start()
+    await until(lambda: runs(sandbox), "its arrival")
+    await asyncio.to_thread(sandbox.stop_listening)
+    await until(lambda: job.retry_count >= 2, "a second retry")
+    sandbox.set(step_time=0)
+    await asyncio.to_thread(sandbox.listen)
+    await colour.finish(queue)
+    assert job.status is JobStatus.COMPLETED
+    assert [record.prompt_id for record in runs(sandbox)] == [job.prompt_id]
+
+
 async def test_a_server_that_restarts_and_forgets_gets_the_job_again(colour: Colour, sandbox: Sandbox) -> None:
     sandbox.set(step_time=HELD)
     queue = await colour.queue(sandbox)

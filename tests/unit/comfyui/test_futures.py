@@ -254,6 +254,16 @@ def test_an_answer_that_is_lost_leads_to_one_run(twin: Twin, sandbox: Sandbox) -
     assert [record.prompt_id for record in sandbox.records] == [future.prompt_id]
 
 
+def test_when_the_server_went_with_its_answer_the_failure_says_that_it_may_have_the_prompt(
+    twin: Twin, sandbox: Sandbox
+) -> None:
+    sandbox.set(lose_answers=1, fail_requests={"/queue": 999}, fail_status=503)
+    with pytest.raises(ServerUnreachableError, match="could not be seen") as caught:
+        twin.submit(tiny())
+    [record] = sandbox.records
+    assert caught.value.context == {"sent": True, "prompt_id": record.prompt_id}
+
+
 def test_a_request_that_was_cut_before_the_server_took_it_is_sent_again_once_it_was_looked_for(
     twin: Twin, sandbox: Sandbox
 ) -> None:
