@@ -54,7 +54,7 @@ Result = TypeVar("Result")
 class AsyncTransport:
     """Sends calls to one server under one set of credentials, from one event loop. See `Transport` for the arguments.
 
-    Its connections are made inside the loop that uses it first, and end with `close`.
+    Its connections are made inside the loop that uses it first, and end with `close`; from then on it may be used in another.
     """
 
     def __init__(
@@ -76,6 +76,7 @@ class AsyncTransport:
         self._sessions: tuple[aiohttp.ClientSession, aiohttp.ClientSession] | None = None
         self._ways: dict[str, dict[str, Any]] = {}  # asking the environment takes a fifth of the time of a call
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._closed_in: asyncio.AbstractEventLoop | None = None
 
     def __repr__(self) -> str:
         return f"AsyncTransport({self.endpoint.base_url!r})"
@@ -88,7 +89,7 @@ class AsyncTransport:
 
     async def close(self) -> None:
         """Close all connections. Whatever still uses one of them fails."""
-        sessions, self._sessions = self._sessions, None
+        sessions, self._sessions, self._closed_in = self._sessions, None, asyncio.get_running_loop()
         for session in sessions or ():
             await session.close()
 
@@ -236,6 +237,8 @@ class AsyncTransport:
     def _opened(self) -> tuple[aiohttp.ClientSession, aiohttp.ClientSession]:
         """The sessions for calls and for WebSockets, which share their connections."""
         loop = asyncio.get_running_loop()
+        if self._closed_in is loop:  # what is tried again after that must open nothing, which nobody would close
+            raise ComfyOneError(f"{self!r} is closed", hint="make a new one")
         if self._sessions is None:
             connector, jar = aiohttp.TCPConnector(limit=_CONNECTIONS), aiohttp.DummyCookieJar()
             calls = aiohttp.ClientSession(connector=connector, cookie_jar=jar)

@@ -334,6 +334,25 @@ def test_another_loop_is_refused_and_a_closed_transport_may_be_used_in_another(s
     asyncio.run(once(close=True))
 
 
+async def test_what_is_under_way_when_a_transport_is_closed_fails_and_opens_nothing_anew(server: Server) -> None:
+    transport, arrived = a_transport(server.url), asyncio.Event()
+    here, go = asyncio.get_running_loop(), threading.Event()
+
+    def held(seen: Any) -> Reply:
+        here.call_soon_threadsafe(arrived.set)
+        go.wait(10)
+        return ok()
+
+    server.routes[f"{GET.method} /{GET.path}"] = held
+    sending = asyncio.create_task(transport.send(GET))
+    await arrived.wait()
+    await transport.close()
+    with pytest.raises(ComfyOneError, match="is closed"):
+        await sending
+    assert transport._sessions is None
+    go.set()
+
+
 async def test_a_socket_is_opened_with_the_credentials_and_follows_no_redirect(serve: Callable[[], Server]) -> None:
     ours, other = serve(), serve()
     ours.script.extend([Reply({}, 302, {"Location": f"{other.url}/x"}), Reply({}, 401), ok()])
