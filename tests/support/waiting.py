@@ -11,7 +11,7 @@ __all__ = ["eventually"]
 T = TypeVar("T")
 
 
-def eventually(predicate: Callable[[], T | None], seconds: float = 5.0, *, every: float = 0.01) -> T:
+def eventually(predicate: Callable[[], T | None], seconds: float = 30.0, *, every: float = 0.01) -> T:
     """The first truthy value that ``predicate`` gives.
 
     Raises:

@@ -22,7 +22,7 @@ from comfyone.comfyui.tracking import Terms
 from comfyone.emulator import Record, Sandbox
 from comfyone.transport.retry import RetryPolicy
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 QUICK = RetryPolicy(base=0.05, cap=0.2)
 CLIENT: dict[str, Any] = {
     "policy": RetryPolicy(attempts=1),

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from comfyone.emulator import Sandbox
-from tests.graphs import CHECKPOINT, failing, slow, tiny
+from tests.graphs import CHECKPOINT, failing, slow, text_to_image, tiny
 from tests.support.command import Done, comfyone, command
 from tests.support.gateway import COMMAND, GatewayProcess, clean_environment
 from tests.support.pictures import opened
@@ -303,7 +303,7 @@ def test_ctrl_c_during_a_wait_prints_the_id_and_the_prompt_can_be_picked_up_agai
 
 
 def test_a_time_that_is_over_stops_the_waiting_and_not_the_prompt(run: Run, box: Sandbox) -> None:
-    done = run("send", saved(slow(steps=60, seconds=0.05)), "--wait", "--timeout", "1")
+    done = run("send", saved(slow(steps=1200, seconds=0.05)), "--wait", "--timeout", "1")
     [record] = box.records
     done.fails(1, record.prompt_id, "comfyone wait")
     assert record.outcome is None
@@ -389,7 +389,7 @@ def test_validate_against_a_server_knows_its_classes_and_values(box: Sandbox) ->
 @pytest.mark.seed("S2-17", "S2-18")
 def test_queue_counts_what_runs_and_waits(run: Run, box: Sandbox) -> None:
     for _ in range(3):
-        run("send", saved(slow(steps=60, seconds=0.05)))
+        run("send", saved(slow(steps=1200, seconds=0.05)))
     deadline = time.monotonic() + 10
     while not (done := run("queue").out).startswith("running 1, pending 2") and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -400,7 +400,7 @@ def test_queue_counts_what_runs_and_waits(run: Run, box: Sandbox) -> None:
 
 
 def test_interrupt_stops_exactly_one_prompt(run: Run, box: Sandbox) -> None:
-    first, second = (run("send", saved(slow(steps=60, seconds=0.05)), "--json").json["prompt_id"] for _ in range(2))
+    first, second = (run("send", saved(slow(steps=1200, seconds=0.05)), "--json").json["prompt_id"] for _ in range(2))
     assert run("interrupt", second, "--json").json["done"] is True
     assert [record.outcome for record in box.records.of(second)] == ["deleted"]
     assert run("interrupt", first).code == 0
@@ -494,9 +494,12 @@ def test_send_and_queue_also_go_through_a_gateway(box: Sandbox, gateway: Gateway
     assert done["state"] == "succeeded"
     picture = opened(Path(done["outputs"][0]["path"]).read_bytes())
     assert picture.convert("RGB").getpixel((5, 5)) == (0xCC, 0x99, 0x66)
-    sent = comfyone("send", saved(slow(steps=60, seconds=0.05)), "--json", *through, environment=environment).json
+    box.set(step_time=1.0)
+    held = text_to_image("an owl", steps=100, width=64, height=64)
+    sent = comfyone("send", saved(held), "--json", *through, environment=environment).json
     queue = comfyone("queue", "--json", *through, environment=environment).json
     assert sent["prompt_id"] in {entry["prompt_id"] for entry in [*queue["running"], *queue["pending"]]}
+    box.set(step_time=0)
     comfyone("send", saved(failing()), "-w", *through, environment=environment).fails(1, "TestFail")
     comfyone("send", saved(tiny()), *through).fails(2, "API key")
 

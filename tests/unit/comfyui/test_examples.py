@@ -16,6 +16,7 @@ from comfyone.comfyui import utils
 from comfyone.emulator import Sandbox
 from comfyone.utils.outputs import extract_output_images
 from tests.graphs import text_to_image
+from tests.support.waiting import eventually
 
 EXAMPLES = Path(__file__).parent.parent.parent.parent / "examples"
 
@@ -46,6 +47,7 @@ def test_the_basic_usage_of_the_sync_client(folder: Path, port: int) -> None:
     for img in images:
         image_data = client.get_image(img["filename"], subfolder=img["subfolder"], folder_type=img["type"])
         Path(f"output_{img['filename']}").write_bytes(image_data)
+    client.close()
     assert [path.name for path in folder.glob("output_*.png")] == ["output_painted_00001_.png"]
 
 
@@ -63,7 +65,9 @@ def test_progress_over_the_socket(folder: Path, port: int) -> None:
     client.on("progress", on_progress)
     response = client.queue_prompt(utils.read_json("workflows/my_workflow.json"))
     client.wait_for_completion(response["prompt_id"])
+    eventually(lambda: "Progress: 4/4" in shown)  # the history may have told of the end before the socket told this
     client.disconnect_websocket()
+    client.close()
     assert shown[-1] == "Progress: 4/4"
 
 
@@ -89,7 +93,7 @@ def test_the_sdk_of_the_api_document(folder: Path, port: int) -> None:
 
 
 @pytest.mark.seed("S4-7", "S4-8", "S4-9", "S4-10", "S4-11", "S4-12", "S4-13", "S4-14", "S4-16", "S4-17")
-async def test_the_async_client(folder: Path, port: int) -> None:
+async def test_the_async_client(folder: Path, port: int, sandbox: Sandbox) -> None:
     comfyui_server = f"localhost:{port}"
     async with create_client(comfyui_server) as client:
         assert "devices" in str(await client.get_system_stats())
@@ -103,7 +107,7 @@ async def test_the_async_client(folder: Path, port: int) -> None:
     async with create_client(comfyui_server, start_state_tracker=None) as client:
         prompt = await client.submit_workflow(workflow, return_future=False)
         assert prompt.future is None
-        await asyncio.sleep(0.2)
+        await asyncio.to_thread(eventually, lambda: all(record.outcome for record in sandbox.records))
         result = await client.fetch_results(prompt)
         assert result.output_images[0].image.size == (64, 64)
 

@@ -28,8 +28,8 @@ from tests.unit.comfyui.front import Front
 
 TRACKERS: list[Tracker] = ["websocket", "http", None]
 
-HELD = 0.1
-"""With this step time, the graph below takes twenty seconds; with ``step_time=0`` it ends at once, even if it has begun."""
+HELD = 0.3
+"""With this step time, the graph below takes a minute; with ``step_time=0`` it ends at once, even if it has begun."""
 LONG = text_to_image("an owl", steps=200, width=64, height=64)
 
 
@@ -343,11 +343,15 @@ def test_waiting_for_a_future_in_vain_names_the_prompt(sandbox: Sandbox, tracker
         assert future.cancel()  # again is no harm
 
 
-async def test_a_timeout_of_asyncio_stops_the_waiting_and_not_the_prompt(aclient: AsyncComfyUIClient) -> None:
-    future = await aclient.submit(sleeping(0.5))
+async def test_a_timeout_of_asyncio_stops_the_waiting_and_not_the_prompt(
+    aclient: AsyncComfyUIClient, sandbox: Sandbox
+) -> None:
+    sandbox.set(step_time=HELD)
+    future = await aclient.submit(LONG)
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(future, 0.1)
     assert len(aclient.book) == 0
+    sandbox.set(step_time=0)
     assert (await aclient.wait_for_completion(future.prompt_id, 20))["status"]["completed"]
 
 

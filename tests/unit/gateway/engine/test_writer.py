@@ -142,15 +142,22 @@ async def test_a_slow_disk_is_waited_for_by_a_thread_and_the_order_is_kept(tmp_p
     assert threads == [threading.main_thread().name, "comfyone-writer", "comfyone-writer"]
 
 
-async def test_a_disk_that_is_quick_again_is_waited_for_where_the_loop_is(tmp_path: Path) -> None:
+async def test_a_disk_that_is_quick_again_is_waited_for_where_the_loop_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("comfyone.gateway.storage.writer.QUICK", 1.0)  # what the disk of any test is
     threads: list[str] = []
 
+    def note(statement: str) -> None:
+        if statement == "COMMIT":
+            threads.append(threading.current_thread().name)
+
     async with open_store(tmp_path / "db") as store:
-        store._writer._pace = 1.0
+        store._writer._connection.set_trace_callback(note)
+        store._writer._pace = 4.0
         while len(threads) < 200 and threading.main_thread().name not in threads:
-            await asyncio.gather(
-                *(store.write(lambda _: threads.append(threading.current_thread().name)) for _ in range(3))
-            )
+            await store.write(insert(str(len(threads))))
+    assert threads[0] == "comfyone-writer"
     assert threads[-1] == threading.main_thread().name
 
 
