@@ -66,7 +66,7 @@ def test_what_is_nested_as_some_real_values_are_runs(shop: Tenant) -> None:
     graph = tiny()
     graph["3"]["inputs"]["more"] = {"__value__": nested(60)}
     job_id = shop.raw("POST", "/api/v2/jobs", json={"workflow": graph}).json()["id"]
-    job = eventually(lambda: _ended(shop, job_id), 20)
+    job = eventually(lambda: _ended(shop, job_id))
     assert job["status"] == "succeeded", job
 
 

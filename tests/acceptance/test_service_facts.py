@@ -50,14 +50,14 @@ def test_without_a_workflow_its_variable_is_empty(shop: Tenant) -> None:
 def test_results_are_kept_for_a_while_and_then_forgotten_but_not_what_was_uploaded(
     tmp_path: Path, sandbox: Sandbox
 ) -> None:
-    with GatewayProcess(tmp_path / "state", "--retention", "1.5") as gateway:
+    with GatewayProcess(tmp_path / "state", "--retention", "5") as gateway:
         api = V1(gateway.url, gateway.key())
         api.register(sandbox.url)
         kept = api.upload("photo.png", png()).data
         job = api.submit({"workflow": tiny()}, "/v1/prompts_workflow")
         (url,) = api.ended(job)["images"]
         assert api.raw("GET", url).status_code == 200
-        eventually(lambda: api.get(f"/v1/prompts/{job}/status").status == 404, 8)
+        eventually(lambda: api.get(f"/v1/prompts/{job}/status").status == 404)
         api.get(url).fails("not_found")
         assert api.get("/v1/prompts/history").data == []
         assert api.raw("GET", kept["url"]).content == png()

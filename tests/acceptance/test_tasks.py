@@ -375,7 +375,7 @@ def test_the_words_for_workers_and_how_many_there_are_of_each(acme: Tenant, sand
         return {worker["pod_name"]: worker["status"] for worker in tasks.get("/api/v1/workers")}
 
     expected = {"off": "pending", "leaving": "terminating", "dead": "failed", "well": "idle"}
-    eventually(lambda: words() == expected, 20)
+    eventually(lambda: words() == expected)
     dead = next(worker for worker in tasks.get("/api/v1/workers") if worker["pod_name"] == "dead")
     assert dead["health_status"] is False
     metrics = tasks.get("/api/v1/workers/metrics")
@@ -397,7 +397,7 @@ def test_a_worker_of_which_nothing_is_known_yet_is_starting(tmp_path: Path, lone
         (worker,) = tasks.get("/api/v1/workers")
         assert (worker["status"], worker["health_status"], worker["started_at"]) == ("starting", False, None)
         assert tasks.get("/api/v1/workers/metrics")["starting_workers"] == 1
-        eventually(lambda: tasks.get("/api/v1/workers")[0]["status"] == "idle", 20)
+        eventually(lambda: tasks.get("/api/v1/workers")[0]["status"] == "idle")
         v1.close()
 
 
@@ -624,7 +624,7 @@ def test_a_gateway_that_cannot_keep_what_it_accepts_is_not_ready(tmp_path: Any) 
         finally:
             connection.execute("ROLLBACK")
             connection.close()
-        eventually(lambda: nobody.raw("GET", "/ready").status_code == 200, 20)
+        eventually(lambda: nobody.raw("GET", "/ready").status_code == 200)
 
 
 @pytest.mark.seed("S3-43", "S3-41")
@@ -671,7 +671,7 @@ def test_the_documented_client_polls_a_task_to_its_end(shop: Tenant, painter: Ta
         task = client.submit_task(
             workflow_id="text_to_image_v1", payload={"prompt": "A beautiful landscape", "steps": 2}, priority=5
         )
-        eventually(lambda: client.get_task(task["id"])["status"] == "completed", 30)
+        eventually(lambda: client.get_task(task["id"])["status"] == "completed")
         assert client.get_task(task["id"])["result"]["images"]
         assert client.list_workers()[0]["status"] in ("idle", "running")
 

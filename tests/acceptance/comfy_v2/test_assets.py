@@ -305,7 +305,7 @@ def test_an_asset_in_use_is_not_deleted_and_it_is_not_told_by_whom(v2: V2) -> No
     assert job_id not in error["message"]
     v2.post(f"/jobs/{job_id}/cancel")
     v2.reaches(job_id, "canceled")
-    eventually(lambda: v2.call("DELETE", f"/assets/{asset['id']}").status == 204, 20)
+    eventually(lambda: v2.call("DELETE", f"/assets/{asset['id']}").status == 204)
 
 
 # what jobs made

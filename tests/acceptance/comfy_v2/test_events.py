@@ -104,7 +104,7 @@ def test_streams_are_counted_by_tenant_and_given_back(own_lab: MakeLab) -> None:
         return None
 
     for _ in range(5):
-        streams = [eventually(listen, 10), eventually(listen, 10)]
+        streams = [eventually(listen), eventually(listen)]
         refused = v2.get(f"/jobs/{job_id}/events")
         refused.refused(429, "too_many_streams")
         assert refused.headers["Retry-After"] == "5"
@@ -118,13 +118,13 @@ def test_streams_are_counted_by_tenant_and_given_back(own_lab: MakeLab) -> None:
         with socket.create_connection((address.hostname or "", address.port or 80)) as wire:
             head = f"GET /api/v2/jobs/{job_id}/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {v2.key}\r\n\r\n"
             wire.sendall(head.encode())
-    last = eventually(listen, 10)
+    last = eventually(listen)
     assert last is not None
     last.close()
     v2.post(f"/jobs/{job_id}/cancel")
     v2.reaches(job_id, "canceled")
     for _ in range(5):  # each gives back what it held
-        assert eventually(lambda: _told(v2, job_id), 10)[-1][1]["status"] == "canceled"
+        assert eventually(lambda: _told(v2, job_id))[-1][1]["status"] == "canceled"
     v2.close()
     other.close()
 

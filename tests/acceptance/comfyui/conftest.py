@@ -52,7 +52,7 @@ class Native:
 
     def entry(self, prompt_id: str) -> dict[str, Any]:
         """The history entry of a prompt, once it has one."""
-        found = eventually(lambda: self.get(f"/history/{prompt_id}"), 20)
+        found = eventually(lambda: self.get(f"/history/{prompt_id}"))
         assert set(found) == {prompt_id}
         return dict(found[prompt_id])
 
@@ -67,7 +67,7 @@ class Native:
 
     def begun(self, prompt_id: str) -> None:
         """Returns when a prompt runs."""
-        eventually(lambda: prompt_id in [entry[1] for entry in self.get("/queue")["queue_running"]], 20)
+        eventually(lambda: prompt_id in [entry[1] for entry in self.get("/queue")["queue_running"]])
 
 
 def picture(color: tuple[int, ...] = (10, 20, 30), size: tuple[int, int] = (8, 8)) -> bytes:

@@ -38,7 +38,7 @@ def union(gateway: GatewayProcess, unlike: tuple[Sandbox, Sandbox]) -> Iterator[
     for sandbox in unlike:
         tenant.register(sandbox.url)
     native = ready(tenant)
-    eventually(lambda: {"ImageBlur", "ImageInvert"} <= native.get("/object_info").keys(), 10)
+    eventually(lambda: {"ImageBlur", "ImageInvert"} <= native.get("/object_info").keys())
     yield native
     tenant.close()
 

@@ -79,8 +79,8 @@ async def test_a_prompt_that_surfaces_late_is_stopped_and_its_successor_counts(t
             reasons = [event.data["reason"] for event in await inside.events(job_id) if event.type == "requeued"]
             assert reasons == ["backend 's0' never received it"]
             late, successor = sorted(sandbox.records, key=lambda each: each.outcome == "success")
-            assert (late.outcome, successor.outcome) == ("deleted", "success")
-            assert late.started is None
+            assert late.outcome in {"deleted", "interrupted"}, "it may have begun before it was seen"
+            assert successor.outcome == "success"
 
 
 async def test_prompts_of_others_on_the_same_server_are_left_alone(tmp_path: Path) -> None:
