@@ -7,7 +7,9 @@ const [url, key, colour] = process.argv.slice(2);
 const graph = (color) => ({
   1: { class_type: "EmptyImage", inputs: { width: 64, height: 48, batch_size: 1, color } },
   2: { class_type: "ImageInvert", inputs: { image: ["1", 0] } },
-  3: { class_type: "SaveImage", inputs: { images: ["2", 0], filename_prefix: "canvas" } },
+  // These clients listen for the outputs once they have the answer to their prompt: it has to last longer than that takes.
+  4: { class_type: "TestSleep", inputs: { image: ["2", 0], seconds: 1 } },
+  3: { class_type: "SaveImage", inputs: { images: ["4", 0], filename_prefix: "canvas" } },
 });
 
 const headers = { Authorization: `Bearer ${key}` };
