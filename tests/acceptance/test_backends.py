@@ -88,7 +88,7 @@ def test_a_backend_that_is_not_up_gets_no_new_jobs(shop: Tenant, state: str) -> 
 
 
 def test_a_draining_backend_finishes_what_it_has(shop: Tenant) -> None:
-    shop.workflow(slow(steps=10, seconds=0.05))
+    shop.workflow(slow(steps=60, seconds=0.05))
     job = shop.submit({"workflow_id": "w"})
     eventually(lambda: shop.status(job)["state"] == "running")
     (name,) = [backend["name"] for backend in shop.get("/v1/backends").data]
@@ -131,7 +131,7 @@ def test_a_server_that_stops_is_shown_unreachable_with_the_reason(acme: Tenant) 
 
 @pytest.mark.seed("S1-80")
 def test_jobs_spread_over_the_backends_that_are_up(shop: Tenant) -> None:
-    shop.workflow(slow(steps=4, seconds=0.05))
+    shop.workflow(slow(steps=30, seconds=0.05))  # so that none has ended before all are submitted
     with Sandbox() as second:
         shop.register("second", url=second.url)
         jobs = [shop.submit({"workflow_id": "w"}) for _ in range(4)]
