@@ -54,7 +54,7 @@ def comfyone(*arguments: Any, environment: Mapping[str, str] | None = None) -> D
     return Done(result.exit_code, result.stdout, result.stderr)
 
 
-def command(*arguments: Any, environment: Mapping[str, str] | None = None, seconds: float = 20) -> Done:
+def command(*arguments: Any, environment: Mapping[str, str] | None = None, seconds: float = 60) -> Done:
     """Runs a command to its end, in a process of its own."""
     done = subprocess.run(
         [*COMMAND, *map(str, arguments)],

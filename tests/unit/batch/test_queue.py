@@ -464,11 +464,13 @@ async def test_a_prompt_cancelled_by_the_queues_own_client_is_a_failure_and_ends
 
 @pytest.mark.seed("S2-68", "S2-69")
 async def test_a_pause_lets_what_runs_end_and_begins_nothing(colour: Colour, sandbox: Sandbox) -> None:
+    sandbox.set(step_time=HELD)
     queue = await colour.queue(sandbox, max_concurrent=1)
-    first, second = queue.add_job("1", sleeping(0.2, 1)), queue.add_job("2", tiny())
+    first, second = queue.add_job("1", long()), queue.add_job("2", tiny())
     queue.start()
     await until(lambda: runs(sandbox), "the first")
     queue.pause()
+    sandbox.set(step_time=0)
     await until(lambda: first.status is JobStatus.COMPLETED, "its end")
     await asyncio.sleep(0.2)
     assert queue.get_job_status("2") == "pending"
@@ -482,11 +484,15 @@ async def test_a_pause_lets_what_runs_end_and_begins_nothing(colour: Colour, san
 async def test_stopping_waits_for_what_runs_and_leaves_the_rest_for_the_next_start(
     colour: Colour, sandbox: Sandbox
 ) -> None:
+    sandbox.set(step_time=HELD)
     queue = await colour.queue(sandbox, max_concurrent=1)
-    first, second = queue.add_job("1", sleeping(0.3, 1)), queue.add_job("2", tiny())
+    first, second = queue.add_job("1", long()), queue.add_job("2", tiny())
     queue.start()
     await until(lambda: runs(sandbox), "the first")
-    await colour.call(queue.stop)
+    stopping = asyncio.ensure_future(colour.call(queue.stop))
+    await until(lambda: not queue.is_running, "its being told")
+    sandbox.set(step_time=0)
+    await stopping
     assert (first.status, second.status) == (JobStatus.COMPLETED, JobStatus.PENDING)
     assert not queue.is_running
     await colour.call(queue.stop)

@@ -206,25 +206,28 @@ async def test_what_is_being_written_when_a_task_is_cancelled_is_written_to_its_
     class Slow(BatchFolder):
         def sending(self, job: Job) -> None:
             entered.set()
-            time.sleep(0.3)
+            assert left.wait(30)
             super().sending(job)
 
-    entered, colour = threading.Event(), Colour("async")
+    entered, left, colour = threading.Event(), threading.Event(), Colour("async")
     async with colour.opened:
         with Slow(tmp_path) as keeper:
             queue = await colour.queue(sandbox, keeper=keeper)
             keeper.manifest.plan(JOBS[:1])
             queue.add_planned(JOBS[:1])
             with pytest.raises(QueueTimeoutError):
-                await _waited_in_vain(queue, entered)
+                await _waited_in_vain(queue, entered, left)
             assert keeper.manifest.notes["color=0"].state == "sent"
     assert runs(sandbox) == []
 
 
-async def _waited_in_vain(queue: Any, entered: threading.Event) -> None:
+async def _waited_in_vain(queue: Any, entered: threading.Event, left: threading.Event) -> None:
     async with queue:
         await until(entered.is_set, "the writing")
-        await queue.wait_for_completion(0.01)
+        try:
+            await queue.wait_for_completion(0.01)
+        finally:  # the task that writes is cancelled before the loop comes to this
+            asyncio.get_running_loop().call_soon(left.set)
 
 
 def begun(line: list[str]) -> subprocess.Popen[bytes]:

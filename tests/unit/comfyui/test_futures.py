@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -207,10 +206,12 @@ def test_a_socket_that_says_nothing_is_not_waited_for(colour: str) -> None:
 
 def test_after_an_outage_the_socket_is_back_and_followed(colour: str) -> None:
     with Sandbox() as sandbox, Twin(colour, sandbox.url, "websocket", Terms(interval=0.05, outage=30)) as twin:
-        future = twin.submit(sleeping(0.6))
+        sandbox.set(step_time=HELD)
+        future = twin.submit(LONG)
         eventually(lambda: twin.do(twin.client.get_queue).running)
         sandbox.stop_listening()
-        time.sleep(0.8)
+        sandbox.set(step_time=0)
+        eventually(lambda: all(record.outcome for record in sandbox.records))
         assert not future.done()
         sandbox.listen()
         assert twin.end(future).outputs
@@ -239,11 +240,13 @@ def test_a_server_that_stays_away_is_a_loss(twin: Twin, sandbox: Sandbox) -> Non
 
 
 def test_what_somebody_else_throws_out_is_a_loss(twin: Twin, sandbox: Sandbox) -> None:
-    first, second = twin.submit(sleeping(1.5)), twin.submit(tiny())
+    sandbox.set(step_time=HELD)
+    first, second = twin.submit(LONG), twin.submit(tiny())
     with ComfyUIClient(url=sandbox.url) as other:
         other.cancel_prompts([second.prompt_id])
     with pytest.raises(PromptLostError):
         twin.end(second)
+    sandbox.set(step_time=0)
     assert twin.end(first).outputs
 
 

@@ -56,6 +56,7 @@ def cut(handler: BaseHTTPRequestHandler) -> None:
 
 class Server(ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = 1024  # of connections that come at once; beyond the usual 5, each waits a second and more
 
     def __init__(self) -> None:
         self.script: deque[Reply] = deque()

@@ -83,7 +83,7 @@ async def test_a_task_that_waits_can_be_cancelled_and_the_job_goes_on(job: Async
 
     def late(handler: Any) -> None:
         entered.set()
-        server.released.wait(5)
+        server.released.wait(30)
         cut(handler)
 
     server.script.append(Reply(write=late))
@@ -93,7 +93,7 @@ async def test_a_task_that_waits_can_be_cancelled_and_the_job_goes_on(job: Async
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert time.monotonic() - started < 0.5
+    assert time.monotonic() - started < 10
     server.released.set()
     server.script.append(standing("running"))
     assert (await job.status()).state == "running"

@@ -151,18 +151,18 @@ def test_nothing_that_arrives_ends_the_reader(hub: Hub, socket: OneThingAIWebSoc
 def test_a_lost_connection_is_made_anew_after_the_delay_and_not_twice_that(
     hub: Hub, socket: OneThingAIWebSocket
 ) -> None:
-    socket.reconnect_delay = 0.6
+    socket.reconnect_delay = 2.0  # so long that what a busy machine adds is little beside it
     greeted: queue.Queue[bool] = queue.Queue()
     socket.set_connection_handler(lambda: greeted.put(True))
     lost: queue.Queue[Exception] = queue.Queue()
     socket.set_error_handler(lost.put)
     messages = collector(socket, "progress")
     socket.start()
-    hub.next().close()
-    dropped = time.monotonic()
+    connection, before = hub.next(), time.monotonic()
+    connection.close()
     hub.next().send(json.dumps(PROGRESS))
     assert messages.get(timeout=WAIT) == PROGRESS
-    assert 0.5 < hub.times[1] - dropped < 1.1
+    assert 2.0 <= hub.times[1] - before < 4.0
     assert isinstance(lost.get(timeout=WAIT), ConnectionError)
     assert [greeted.get(timeout=WAIT) for _ in range(2)] == [True, True]
     assert hub.first_frames == [{"type": "auth", "token": KEY}] * 2
@@ -234,12 +234,12 @@ def test_a_removed_handler_gets_nothing_and_the_last_one_wins(hub: Hub, socket: 
 def test_an_idle_connection_is_kept_as_long_as_the_server_answers(
     hub: Hub, socket: OneThingAIWebSocket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(websocket_client, "_SILENCE", 0.1)
+    monkeypatch.setattr(websocket_client, "_SILENCE", 1.0)
     messages = collector(socket, "progress")
     socket.start()
     connection = hub.next()
     with pytest.raises(queue.Empty):
-        hub.connections.get(timeout=0.6)
+        hub.connections.get(timeout=2.5)
     connection.send(json.dumps(PROGRESS))
     assert messages.get(timeout=WAIT) == PROGRESS
 

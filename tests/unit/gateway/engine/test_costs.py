@@ -23,7 +23,7 @@ def a_life(session: SqlSession) -> None:
     job = new_job(idempotency_key=new_id(), digest=b"digest")
     assert door.earlier(job) is None
     assert door.count_queued(MOST) == 0
-    assert door.submitted_since(now, 10**9) == (0, now)
+    assert door.submitted_since(now + 1, 10**9) == (0, now + 1)  # ids tell milliseconds apart, and lives may be shorter
     assert door.count_queued(10**9) == 0
     door.add_job(job)
     assert engine.running(TENANT) == 0
@@ -59,6 +59,7 @@ def steps(folder: Path, before: int) -> int:
         taken += 1
 
     with open_session(folder) as session:
+        session._connection.execute("PRAGMA synchronous = OFF")  # steps are counted, and not flushes
         for _ in range(before):
             a_life(session)
         session._connection.set_progress_handler(count, 1)

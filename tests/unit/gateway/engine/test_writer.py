@@ -64,7 +64,10 @@ async def test_after_a_batch_that_was_just_full_the_next_command_is_taken(
     await writer.close()
 
 
-async def test_a_commit_for_which_nobody_waits_does_not_hold_up_the_loop(tmp_path: Path) -> None:
+async def test_a_commit_for_which_nobody_waits_does_not_hold_up_the_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer_room, "QUICK", 60.0)  # however slow the disk of this machine is
     connection = connect(tmp_path / "db")
     writer, committed_by = Writer(connection, lambda event: None), list[str]()
     connection.set_trace_callback(
@@ -119,7 +122,10 @@ async def test_what_an_earlier_process_left_in_the_log_outlives_its_extension(tm
     left.close()
 
 
-async def test_a_slow_disk_is_waited_for_by_a_thread_and_the_order_is_kept(tmp_path: Path) -> None:
+async def test_a_slow_disk_is_waited_for_by_a_thread_and_the_order_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer_room, "QUICK", 60.0)
     threads: list[str] = []
 
     def slow(statement: str) -> None:
@@ -130,6 +136,7 @@ async def test_a_slow_disk_is_waited_for_by_a_thread_and_the_order_is_kept(tmp_p
     async with open_store(tmp_path / "db") as store:
         store._writer._connection.set_trace_callback(slow)
         await store.write(insert("one"))
+        monkeypatch.setattr(writer_room, "QUICK", 0.001)  # the flush of 0.05 s has been noticed
         first = store.submit(insert("two"))
         await asyncio.sleep(0.01)
         second = store.submit(insert("three"))
@@ -145,7 +152,7 @@ async def test_a_slow_disk_is_waited_for_by_a_thread_and_the_order_is_kept(tmp_p
 async def test_a_disk_that_is_quick_again_is_waited_for_where_the_loop_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("comfyone.gateway.storage.writer.QUICK", 1.0)  # what the disk of any test is
+    monkeypatch.setattr(writer_room, "QUICK", 1.0)  # what the disk of any test is
     threads: list[str] = []
 
     def note(statement: str) -> None:
