@@ -95,7 +95,7 @@ async def test_starting_twice_only_warns(colour: Colour, sandbox: Sandbox, log: 
     queue = await colour.queue(sandbox)
     queue.start()
     queue.start()
-    assert "the queue runs already" in log[-1]
+    assert any("the queue runs already" in line for line in log)
     assert queue.is_running
 
 
@@ -422,7 +422,7 @@ async def test_a_job_cancelled_while_it_is_being_sent_is_stopped_at_the_server(
     job = queue.add_job("late", sleeping(30))
     queue.start()
     await until(lambda: queue.get_job_status("late") == "running", "it")
-    await asyncio.sleep(0.1)
+    await until(lambda: queue._prompts, "its sending")
     assert await colour.call(queue.cancel_job, "late") is True
     await until(lambda: [record.outcome for record in runs(sandbox)] in (["interrupted"], ["deleted"]), "its stop")
     assert job.status is JobStatus.CANCELLED
@@ -611,8 +611,7 @@ async def test_a_callback_that_raises_is_logged_and_hurts_nobody(
 async def test_an_event_that_does_not_exist_only_warns(colour: Colour, sandbox: Sandbox, log: list[str]) -> None:
     queue = await colour.queue(sandbox)
     queue.on("job_exploded", print)
-    assert "'job_exploded'" in log[-1]
-    assert "queue_empty" in log[-1]
+    assert any("'job_exploded'" in line and "queue_empty" in line for line in log)
 
 
 async def test_a_callback_that_is_interrupted_silences_no_other(colour: Colour, sandbox: Sandbox) -> None:

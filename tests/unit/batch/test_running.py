@@ -296,16 +296,13 @@ async def test_a_program_that_forgets_to_stop_its_queue_ends_all_the_same(sandbo
         "from tests.graphs import sleeping\n"
         "import time\n"
         f"queue = QueueManager(ComfyUIClient(url={sandbox.url!r}))\n"
-        "queue.add_job('long', sleeping(60))\n"
+        "queue.add_job('long', sleeping(600))\n"
         "queue.start()\n"
         "while queue.get_job_status('long') != 'running': time.sleep(0.01)\n"
     )
-    begin = time.monotonic()
-    done = await asyncio.to_thread(
-        subprocess.run, [sys.executable, "-c", program], capture_output=True, text=True, timeout=30
-    )
+    line = [sys.executable, "-c", program]
+    done = await asyncio.to_thread(subprocess.run, line, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
-    assert time.monotonic() - begin < 20
 
 
 def test_a_run_needs_no_terminal(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:

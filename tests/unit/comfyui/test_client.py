@@ -104,7 +104,7 @@ def test_a_prompt_is_queued(client: ComfyUIClient) -> None:
 def test_a_prompt_may_have_an_id_a_place_and_further_data_of_the_callers(
     client: ComfyUIClient, sandbox: Sandbox
 ) -> None:
-    first = client.submit(sleeping(5))
+    first = client.submit(sleeping(30))
     eventually(lambda: client.get_queue().running)
     client.queue_prompt(tiny(), prompt_id="later")
     client.queue_prompt(tiny(color=1), prompt_id="sooner", front=True, extra_data={"api_key_comfy_org": "k", "note": 1})
@@ -163,7 +163,7 @@ def test_outputs_that_the_server_leaves_out_are_told(client: ComfyUIClient) -> N
 
 @pytest.mark.seed("S2-22", "S5-12", "S5-55")
 def test_the_queue_says_who_runs_and_who_waits(client: ComfyUIClient) -> None:
-    running, waiting = client.submit(sleeping(5)), client.queue_prompt(tiny())["prompt_id"]
+    running, waiting = client.submit(sleeping(30)), client.queue_prompt(tiny())["prompt_id"]
     eventually(lambda: client.get_queue().running)
     queue = client.get_queue()
     assert [entry.prompt_id for entry in queue.running] == [running.prompt_id]
@@ -176,7 +176,7 @@ def test_the_queue_says_who_runs_and_who_waits(client: ComfyUIClient) -> None:
 
 @pytest.mark.seed("S2-26", "S5-13")
 def test_clearing_the_queue_gives_an_empty_answer_and_cancels_what_waited(client: ComfyUIClient) -> None:
-    running, waiting = client.submit(sleeping(5)), client.submit(tiny())
+    running, waiting = client.submit(sleeping(30)), client.submit(tiny())
     eventually(lambda: client.get_queue().running)
     assert client.clear_queue() == {}
     with pytest.raises(concurrent.futures.CancelledError):
