@@ -373,8 +373,7 @@ def test_a_node_with_progress_can_be_interrupted(comfyui: ComfyUI) -> None:
 
 
 def test_an_interrupt_of_another_prompt_stops_nothing(comfyui: ComfyUI) -> None:
-    prompt_id = comfyui.submit(slow(steps=10, seconds=0.03, color=color()))
-    comfyui.wait_running(prompt_id)
+    prompt_id = comfyui.start(slow(steps=10, seconds=0.03, color=color()), node="2")
     assert comfyui.post("/interrupt", json={"prompt_id": "another"}).status_code == 200
     assert comfyui.entry(prompt_id)["status"]["status_str"] == "success"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from comfyone.batch.sweep import Planned, sweep
 from comfyone.comfyui import AsyncComfyUIClient, ComfyUIClient
 from tests.conformance.client import ComfyUI
 from tests.graphs import failing, node, sleeping, slow, tiny
+from tests.support.waiting import eventually
 
 PATIENCE = 60.0
 
@@ -53,10 +53,7 @@ def test_cancelling_one_of_two_lets_the_other_end(client: ComfyUIClient, comfyui
     queue = QueueManager(client, max_concurrent=2)
     first = queue.add_job("first", sleeping(30, 11))
     with queue:
-        end = time.monotonic() + PATIENCE
-        while not first.prompt_id or first.prompt_id not in comfyui.queue()[0]:
-            assert time.monotonic() < end
-            time.sleep(0.01)
+        eventually(lambda: queue.get_progress("first"), PATIENCE)  # what is listed as running may not have begun
         second = queue.add_job("second", sleeping(0.2, 12))
         assert queue.cancel_job("first")
         queue.wait_for_completion(PATIENCE)
@@ -67,14 +64,14 @@ def test_cancelling_one_of_two_lets_the_other_end(client: ComfyUIClient, comfyui
 async def test_the_asynchronous_queue_tells_progress_and_ends(comfyui: ComfyUI) -> None:
     async with AsyncComfyUIClient(url=comfyui.url) as client:
         queue = AsyncQueueManager(client)
-        job, seen = queue.add_job("steps", slow(steps=20, seconds=0.05)), set[float]()
+        job, seen = queue.add_job("steps", slow(steps=40, seconds=0.05)), set[float]()
         async with queue:
             while not job.status.ended:
                 seen.add(queue.get_progress("steps") or 0.0)
                 await asyncio.sleep(0.02)
             await queue.wait_for_completion(PATIENCE)
     assert job.status is JobStatus.COMPLETED
-    assert len(seen) > 5
+    assert any(0 < percent < 100 for percent in seen)
 
 
 def test_a_batch_is_saved_and_what_is_done_is_not_run_again(client: ComfyUIClient, tmp_path: Path) -> None:
