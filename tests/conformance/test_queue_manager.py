@@ -58,6 +58,7 @@ def test_cancelling_one_of_two_lets_the_other_end(client: ComfyUIClient, comfyui
         assert queue.cancel_job("first")
         queue.wait_for_completion(PATIENCE)
     assert (first.status, second.status) == (JobStatus.CANCELLED, JobStatus.COMPLETED)
+    assert first.prompt_id is not None
     assert comfyui.entry(first.prompt_id)["status"]["status_str"] == "error"
 
 
