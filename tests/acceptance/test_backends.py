@@ -124,7 +124,7 @@ def test_a_server_that_is_registered_down_is_not_probed(acme: Tenant) -> None:
 def test_a_server_that_stops_is_shown_unreachable_with_the_reason(acme: Tenant) -> None:
     with Sandbox() as sandbox:
         acme.register("gpu-1", url=sandbox.url)
-    record = eventually(lambda: next(b for b in acme.get("/v1/backends").data if not b["is_live"]))
+    record = eventually(lambda: next((b for b in acme.get("/v1/backends").data if not b["is_live"]), None))
     assert (record["status"], record["state"], record["is_down"]) == ("unreachable", "up", False)
     assert record["reason"]
 

@@ -44,7 +44,7 @@ def test_a_status_tells_times_and_the_run_time(shop: Tenant) -> None:
     times = [datetime.fromisoformat(status[name]) for name in ("created_at", "started_at", "finished_at")]
     assert times == sorted(times)
     assert all(time.tzinfo for time in times)
-    assert 0.2 <= status["cost_time"] < 5
+    assert 0 < status["cost_time"] < 30
     assert abs((times[2] - times[1]).total_seconds() - status["cost_time"]) < 0.01
 
 
@@ -243,12 +243,13 @@ def test_two_tenants_may_use_the_same_idempotency_key(shop: Tenant, rival: Tenan
 
 
 def test_events_stream_with_numbers_and_resume_after_one(shop: Tenant) -> None:
-    shop.workflow(slow(steps=4, seconds=0.1))
+    shop.workflow(slow(steps=20, seconds=0.1))
     job = shop.submit({"workflow_id": "w"})
     whole = events(shop, job)
     assert [kind for number, kind in whole if number] == ["queued", "dispatched", "running", "succeeded"]
     assert [number for number, _ in whole if number] == ["1", "2", "3", "4"]
-    assert {kind for number, kind in whole if not number} == {"progress"}
+    # where it stands in the queue is told too, to those who come before it is placed
+    assert {kind for number, kind in whole if not number} - {"position"} == {"progress"}
     assert events(shop, job, headers={"Last-Event-ID": "3"}) == [("4", "succeeded")]
     assert events(shop, job, params={"after": "2"}) == [("3", "running"), ("4", "succeeded")]
     assert events(shop, job, params={"after": "4"}) == []
