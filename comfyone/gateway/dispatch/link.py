@@ -72,6 +72,7 @@ class Link:
         self._reason: str | None = "not connected yet"
         self._condition = Condition.UNREACHABLE
         self._interrupted: tuple[str, float] = ("", -INTERRUPTED_LATELY)
+        self._stopping = asyncio.Lock()
         self._placed: dict[str, str] = {}
         self._placing: dict[str, asyncio.Lock] = {}
         self._catalogued = asyncio.Event()
@@ -170,9 +171,10 @@ class Link:
         Raises:
             Unreachable: when the backend did not answer.
         """
-        self._interrupted = (prompt_id, time.monotonic())
-        await self.driver.stop(prompt_id)
-        self._interrupted = (prompt_id, time.monotonic())
+        async with self._stopping:  # of two that saw a prompt run, the second would hit whatever runs next on an old server
+            self._interrupted = (prompt_id, time.monotonic())
+            await self.driver.stop(prompt_id)
+            self._interrupted = (prompt_id, time.monotonic())
 
     async def free(self, *, cache: bool = True, models: bool = False) -> None:
         """Asks it to give memory back; one that doesn't answer keeps it."""

@@ -181,6 +181,18 @@ def test_a_server_that_knows_no_targets_stops_exactly_the_one_job(lab: MakeLab) 
     here.assert_ran_once(neighbour)
 
 
+def test_a_server_that_knows_no_targets_and_takes_its_time_is_told_once(lab: MakeLab) -> None:
+    here = lab(1, untargeted_interrupts=True)
+    meant, neighbour = here.submit(sleeping(60)), here.submit(sleeping(3, color=5))
+    here.reaches(meant, "running")
+    eventually(lambda: here.records(neighbour))
+    here.sandboxes[0].set(slow_requests={"/interrupt": 1.3})  # the gateway looks again meanwhile, and still sees it run
+    meant.cancel()
+    assert meant.wait(40).state == "cancelled"
+    assert neighbour.wait(40).state == "succeeded"
+    here.assert_ran_once(neighbour)
+
+
 def test_a_job_that_was_hit_in_place_of_another_runs_again(lab: MakeLab) -> None:
     here = lab(1, untargeted_interrupts=True)
     (sandbox,) = here.sandboxes
