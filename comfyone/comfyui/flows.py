@@ -49,6 +49,7 @@ __all__ = [
 T = TypeVar("T")
 _UNCLEAR = frozenset({502, 504})
 _SHORT = 0.05
+_LONG = 0.5
 
 
 class NamedFile(Protocol):
@@ -260,7 +261,7 @@ def cancel(prompt_id: str, patience: float) -> Flow[bool]:
         queue = yield from ask(calls.get_queue(), QueueState)
         if prompt_id not in queue.ids():
             return (yield from _never_ran(prompt_id))
-    if any(entry.prompt_id == prompt_id for entry in queue.running):
+    if prompt_id in queue.running_ids():
         yield from ask(calls.interrupt_execution(prompt_id), Answered)
         return (yield from _stopped(prompt_id, patience))
     return False
@@ -276,13 +277,20 @@ def _never_ran(prompt_id: str) -> Flow[bool]:
 
 
 def _stopped(prompt_id: str, patience: float) -> Flow[bool]:
-    """Whether a prompt that was told to stop did so. One that takes long over a step will stop after that."""
+    """Whether a prompt that was told to stop did so. One that takes long over a step will stop after that.
+
+    ComfyUI lists a prompt as running just before it forgets all interrupts and begins: what still runs is told again.
+    """
     deadline, pause = time.monotonic() + patience, _SHORT / 5
     while time.monotonic() < deadline:
         if entry := (yield from _entry(prompt_id)):
             return was_interrupted(entry)
         yield Pause(pause)
-        pause = min(2 * pause, 0.5)
+        if pause == _LONG:
+            queue = yield from ask(calls.get_queue(), QueueState)
+            if prompt_id in queue.running_ids():
+                yield from ask(calls.interrupt_execution(prompt_id), Answered)
+        pause = min(2 * pause, _LONG)
     return True
 
 

@@ -171,7 +171,9 @@ class Link:
         Raises:
             Unreachable: when the backend did not answer.
         """
-        async with self._stopping:  # of two that saw a prompt run, the second would hit whatever runs next on an old server
+        async with (
+            self._stopping
+        ):  # of two that saw a prompt run, the second would hit whatever runs next on an old server
             self._interrupted = (prompt_id, time.monotonic())
             await self.driver.stop(prompt_id)
             self._interrupted = (prompt_id, time.monotonic())

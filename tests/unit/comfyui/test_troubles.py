@@ -26,7 +26,7 @@ from comfyone.errors import (
 )
 from tests.graphs import tiny
 from tests.unit.comfyui.conftest import FAST, QUICK
-from tests.unit.sdk.conftest import Reply, Server
+from tests.unit.sdk.conftest import Reply, Seen, Server
 
 GOOD = {"prompt": [0, "good", {}, {}, []], "outputs": {}, "status": {"status_str": "success", "completed": True}}
 ODD: list[Any] = [
@@ -43,6 +43,25 @@ async def until(holds: Callable[[], bool]) -> None:
     while not holds():
         assert time.monotonic() < deadline
         await asyncio.sleep(0.01)
+
+
+def test_a_prompt_that_had_not_begun_when_it_was_interrupted_is_interrupted_again(server: Server) -> None:
+    """ComfyUI lists a prompt as running, then forgets all interrupts, then begins it (``execution.py``)."""
+    told: list[Any] = []
+    status = {"status_str": "error", "completed": False, "messages": [["execution_interrupted", {"prompt_id": "p"}]]}
+
+    def interrupt(seen: Seen) -> Reply:
+        told.append(seen.json)
+        return Reply(b"")
+
+    server.routes["POST /interrupt"] = interrupt
+    server.routes["GET /queue"] = lambda seen: Reply(
+        {"queue_running": [] if len(told) > 1 else [[0, "p", {}, {}, []]], "queue_pending": []}
+    )
+    server.routes["GET /history/p"] = lambda seen: Reply({"p": {**GOOD, "status": status}} if len(told) > 1 else {})
+    with ComfyUIClient(url=server.url, tracker=None, policy=FAST) as client:
+        assert client.cancel_prompt("p") is True
+    assert told == [{"prompt_id": "p"}] * 2
 
 
 @pytest.mark.parametrize("odd", ODD, ids=range(len(ODD)))
